@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model source must offer: a file list, and ranged reads of each file.
+
+These are protocols only.  Implementations live in :mod:`pedigree.sources`; parsers
+and fingerprints see nothing but these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pedigree.digests import Digest
+from pedigree.refs import ModelRef
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a model.
+
+    Attributes:
+        path: POSIX path relative to the model's root; never absolute, no ``..``.
+        size: Bytes.
+        digest: SHA-256 of the content where the source states it without a read
+            (the Hub does for large files), else None.
+    """
+
+    path: str
+    size: int
+    digest: Digest | None = None
+
+
+class RangeSource(Protocol):
+    """Ranged reads of one file."""
+
+    @property
+    def path(self) -> str:
+        """Path relative to the model's root."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes from ``offset``.
+
+        Raises:
+            ArtifactError: The file is shorter than it said (reason ``TruncatedFile``).
+            SourceUnavailable: The read failed for now.
+            SourceRefused: The source said no.
+        """
+        ...
+
+    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Read ``(offset, length)`` ranges, coalesced; results in the order asked."""
+        ...
+
+
+class ModelSource(Protocol):
+    """One model at one place, listed once; reads see the state that was listed."""
+
+    @property
+    def ref(self) -> ModelRef:
+        """The reference, pinned as far as the source can pin it."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Opaque text that changes whenever the content may have changed.
+
+        Cheap: a commit for the Hub, sizes and modification times for files.  Equal
+        identities mean that a digest computed before still holds.
+        """
+        ...
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read from this source so far."""
+        ...
+
+    def files(self) -> tuple[FileEntry, ...]:
+        """The files, sorted by path."""
+        ...
+
+    def open(self, path: str) -> RangeSource:
+        """Ranged reads of one listed file."""
+        ...
