@@ -140,8 +140,11 @@ class ControlPlane:
         for node, labels in self._nodes.items():
             self._kubectl.create(servers.node(node, labels))
         if self._nodes:
-            seconds = f"--timeout={START_TIMEOUT_S:g}s"
-            self.kubectl("wait", "nodes", "--all", "--for=condition=Ready", seconds)
+            self._wait("nodes", "--all", "--for=condition=Ready")
+        self.wait_for_account("default:default")  # no Pod is admitted before
+
+    def _wait(self, *arguments: str) -> None:
+        self.kubectl("wait", *arguments, f"--timeout={START_TIMEOUT_S:g}s")
 
     def _run(self, process: Process) -> None:
         self.processes[process.name] = process
@@ -206,17 +209,24 @@ class ControlPlane:
         Raises:
             CommandError: There is no such account, or the lifetime is refused.
         """
-        namespace, _, name = account.partition(":")
-        if not (namespace and name):
-            raise ControlPlaneError(
-                f"{account!r} is no ServiceAccount; give NAMESPACE:NAME"
-            )
+        namespace, name = split_account(account)
         return write_kubeconfig(
             self._files.kubeconfigs / f"{namespace}.{name}",
             url=self.url,
             ca_pem=self.ca_pem,
             user={"token": self._kubectl.token(namespace, name, lifetime_s)},
             namespace=namespace,
+        )
+
+    def wait_for_account(self, account: str) -> None:
+        """Wait until a ServiceAccount exists: a new namespace gets ``default`` late.
+
+        Args:
+            account: ``NAMESPACE:NAME``.
+        """
+        namespace, name = split_account(account)
+        self._wait(
+            f"serviceaccount/{name}", f"--namespace={namespace}", "--for=create"
         )
 
     def kubectl(
@@ -278,6 +288,16 @@ class ControlPlane:
     ) -> None:
         """Stop it."""
         self.stop()
+
+
+def split_account(account: str) -> tuple[str, str]:
+    """``"NAMESPACE:NAME"`` -> namespace, name."""
+    namespace, _, name = account.partition(":")
+    if not (namespace and name):
+        raise ControlPlaneError(
+            f"{account!r} does not name a ServiceAccount; give NAMESPACE:NAME"
+        )
+    return namespace, name
 
 
 def answers(port: int, path: str, context: ssl.SSLContext | None) -> bool:
