@@ -61,9 +61,10 @@ class Kubectl:
             )
         return result.stdout
 
-    def create(self, manifest: Mapping[str, object]) -> None:
-        """Create one object."""
-        self.run("create", "-f", "-", input=json.dumps(manifest))
+    def create(self, *manifests: Mapping[str, object]) -> None:
+        """Create objects, with their status where that is no subresource."""
+        items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+        self.run("create", "--filename=-", input=json.dumps(items))
 
     def token(self, namespace: str, name: str, lifetime_s: int) -> str:
         """A token of a ServiceAccount.

@@ -2,6 +2,7 @@
 """Starts and stops the control plane; the way in for tests and demonstrations."""
 
 import http.client
+import json
 import os
 import shutil
 import ssl
@@ -9,7 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from controlplane import servers
 from controlplane.binaries import ensure
@@ -137,9 +138,8 @@ class ControlPlane:
         name = "kube-scheduler"
         self._run(servers.scheduler(programs[name], layout, scheduler))
         self._run(servers.kwok(programs["kwok"], layout, kwok))
-        for node, labels in self._nodes.items():
-            self._kubectl.create(servers.node(node, labels))
         if self._nodes:
+            self._kubectl.create(*(servers.node(*item) for item in self._nodes.items()))
             self._wait("nodes", "--all", "--for=condition=Ready")
         self.wait_for_account("default:default")  # no Pod is admitted before
 
@@ -225,9 +225,7 @@ class ControlPlane:
             account: ``NAMESPACE:NAME``.
         """
         namespace, name = split_account(account)
-        self._wait(
-            f"serviceaccount/{name}", f"--namespace={namespace}", "--for=create"
-        )
+        self._wait(f"serviceaccount/{name}", f"--namespace={namespace}", "--for=create")
 
     def kubectl(
         self,
@@ -246,6 +244,29 @@ class ControlPlane:
             CommandError: It ended with an error; has the exit code and all output.
         """
         return self._kubectl.run(*arguments, input=input, kubeconfig=kubeconfig)
+
+    def get(self, *arguments: str, kubeconfig: Path | None = None) -> Any:
+        """What ``kubectl get ... --output=json`` prints: an object or a List."""
+        text = self.kubectl("get", *arguments, "--output=json", kubeconfig=kubeconfig)
+        return json.loads(text)
+
+    def apply(
+        self, *manifests: Mapping[str, Any], kubeconfig: Path | None = None
+    ) -> str:
+        """Apply objects on the server's side, in one call; returns what kubectl said.
+
+        Args:
+            *manifests: Whole objects, each with its namespace.
+            kubeconfig: Who asks; None means the administrator.
+        """
+        items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+        return self.kubectl(
+            "apply",
+            "--server-side",
+            "--filename=-",
+            input=json.dumps(items),
+            kubeconfig=kubeconfig,
+        )
 
     def stop(self) -> None:
         """Stop everything and remove the data folder (see ``keep``); twice is fine."""

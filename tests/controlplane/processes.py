@@ -260,6 +260,16 @@ class Process:
         self.stop()
 
 
+def is_alive(pid: int) -> bool:
+    """Whether any process has this id and has not ended (a zombie has)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    state = stat.rpartition(")")[2].split()[0]  # the name before it may hold anything
+    return state not in {"Z", "X"}
+
+
 def stop_all(processes: Sequence[Process], grace_s: float = 5.0) -> None:
     """Terminate all at once, wait for each; kill what is left after ``grace_s``."""
     for process in processes:
