@@ -107,6 +107,8 @@ class Lineage:
             those with no evidence are left out.
         judged_at: When.
         engine: Version of the engine that compared.
+        omitted: How many further matches there was no room for.  While it is not
+            zero, nobody may conclude that a reference is not an ancestor.
     """
 
     registry_digest: Digest
@@ -114,6 +116,7 @@ class Lineage:
     matches: tuple[Match, ...]
     judged_at: str
     engine: str
+    omitted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

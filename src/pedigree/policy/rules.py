@@ -87,6 +87,7 @@ def load_policy(obj: Mapping[str, Any]) -> Policy | BrokenPolicy:
     match = _match(spec.child("match"), cluster) if spec.has("match") else Match()
     if len(problems) > before:
         match = Match()
+    match_known = kind in (CLUSTER_KIND, NAMESPACED_KIND) and len(problems) == before
     rules = _rules(spec, problems)
     on_unknown = spec.word("onUnknown", Action.DENY)
     on_pending = spec.word(
@@ -100,7 +101,7 @@ def load_policy(obj: Mapping[str, Any]) -> Policy | BrokenPolicy:
     digest = spec_digest(obj.get("spec"))
     common = {"digest": digest, "enforcement": enforcement, "match": match, **identity}
     if problems:
-        return BrokenPolicy(problems=tuple(problems), **common)
+        return BrokenPolicy(problems=tuple(problems), match_known=match_known, **common)
     return Policy(
         rules=rules,
         on_unknown=on_unknown,

@@ -174,6 +174,15 @@ class _Identity:
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
     @property
+    def clears(self) -> bool:
+        """Whether what it covers is no longer left to the no-match action.
+
+        Only cluster policies do: a namespaced one may tighten but never lift the
+        default, or tenants could admit themselves.
+        """
+        return self.kind == CLUSTER_KIND
+
+    @property
     def order(self) -> tuple[bool, str, str, str]:
         """Cluster policies first, then by name."""
         return (self.kind != CLUSTER_KIND, self.namespace, self.name, self.uid)
@@ -188,8 +197,16 @@ class _Identity:
         ) and self.match.object_selector.matches(subject.labels)
 
     def covers(self, model: SubjectModel) -> bool:
-        """Whether it looks at one model of a selected object."""
-        return not self.match.roles or model.role in self.match.roles
+        """Whether it looks at one model of a selected object.
+
+        A model that cannot be understood is everybody's business: a made-up role must
+        not hide it.
+        """
+        return (
+            not self.match.roles
+            or bool(model.problem)
+            or model.role in self.match.roles
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +240,13 @@ class BrokenPolicy(_Identity):
     """
 
     problems: tuple[FieldProblem, ...]
+    match_known: bool = True
+    """Whether ``match`` is what its author wrote."""
+
+    @property
+    def clears(self) -> bool:
+        """As of any policy, unless nobody knows what it was meant for."""
+        return self.match_known and self.kind == CLUSTER_KIND
 
     @property
     def message(self) -> str:

@@ -64,6 +64,11 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "InternalError"
 
 
+CAUSES_MAX = 16
+"""Causes in a verdict, strictest first; more would not fit into a status."""
+POLICIES_MAX = 16
+"""Policies listed in the JSON form; the digest covers all of them."""
+
 _STRICTNESS = {action: rank for rank, action in enumerate(Action)}
 
 
@@ -107,6 +112,11 @@ class Cause:
         }
 
 
+def by_strictness(cause: Cause) -> int:
+    """Sort key: strictest action first."""
+    return -_STRICTNESS[cause.action]
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyUse:
     """That a policy took part: which, and in which version."""
@@ -135,7 +145,8 @@ class Verdict:
         action: What is to be done; the strictest over policies.
         reason: Why; that of the first cause with the strictest action.
         message: A sentence the tenant understands; that of the same cause.
-        causes: Every ground that is not a plain pass, strictest first.
+        causes: The grounds that are not a plain pass, strictest first; at most
+            ``CAUSES_MAX``.
         policies: The policies that took part, sorted by name.
         policy_digest: Digest over those policies.
         inputs_digest: Digest over everything the verdict depends on, so that equal
@@ -159,7 +170,7 @@ class Verdict:
             "reason": str(self.reason),
             "message": self.message,
             "causes": [cause.to_dict() for cause in self.causes],
-            "policies": [use.to_dict() for use in self.policies],
+            "policies": [use.to_dict() for use in self.policies[:POLICIES_MAX]],
             "policyDigest": str(self.policy_digest),
             "inputsDigest": str(self.inputs_digest),
         }
