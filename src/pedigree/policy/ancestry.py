@@ -46,10 +46,13 @@ def allowed_causes(
 
     One is enough because registered relatives show up together: a descendant of a
     base also matches the registered descendants of that base.  What must never be
-    mixed in belongs into a denying rule, and denied beats allowed.
+    mixed in belongs into a denying rule, and denied beats allowed: where the policy
+    also denies an ancestor, that is the one ground told.
     """
     ancestors = descent.ancestors
     if not ancestors or any(_allows(case, rule, match) for match in ancestors):
+        return
+    if any(_is_denied(case, match) for match in ancestors):
         return
     untrusted = [
         match.reference
@@ -138,6 +141,13 @@ def _allows(case: Case, rule: AllowedAncestors, match: Match) -> bool:
 def _names(case: Case, wanted: Ancestors, match: Match) -> bool:
     known = case.references.get(match.reference)
     return names_reference(wanted, known or Reference(match.reference))
+
+
+def _is_denied(case: Case, match: Match) -> bool:
+    return any(
+        isinstance(rule, DeniedAncestors) and _names(case, rule.ancestors, match)
+        for rule in case.policy.rules
+    )
 
 
 def _is_barred(case: Case, match: Match) -> bool:
