@@ -7,7 +7,7 @@ and fingerprints see nothing but these.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -88,3 +88,70 @@ class ModelSource(Protocol):
     def open(self, path: str) -> RangeSource:
         """Ranged reads of one listed file."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One read that serves several asked ranges.
+
+    Attributes:
+        offset: First byte.
+        length: Bytes.
+        members: ``(index of the asked range, offset within the span, length)``.
+    """
+
+    offset: int
+    length: int
+    members: tuple[tuple[int, int, int], ...]
+
+
+def coalesce(
+    ranges: Sequence[tuple[int, int]], *, gap_bytes: int, span_max_bytes: int
+) -> list[Span]:
+    """Join ranges that lie close together into fewer reads.
+
+    Every asked range lies whole in exactly one span.  A span is longer than
+    ``span_max_bytes`` only when one asked range alone is.
+
+    Args:
+        ranges: ``(offset, length)`` in any order; may overlap and repeat.
+        gap_bytes: Unasked bytes that may be read to save a read.
+        span_max_bytes: Bytes of one read.
+
+    Returns:
+        Spans by offset.
+    """
+    spans: list[Span] = []
+    order = sorted(range(len(ranges)), key=lambda index: ranges[index])
+    begin = end = 0
+    members: list[tuple[int, int, int]] = []
+    for index in order:
+        offset, length = ranges[index]
+        reach = max(end, offset + length)
+        if members and (offset > end + gap_bytes or reach - begin > span_max_bytes):
+            spans.append(Span(begin, end - begin, tuple(members)))
+            members = []
+        if not members:
+            begin, end = offset, offset
+        members.append((index, offset - begin, length))
+        end = max(end, offset + length)
+    if members:
+        spans.append(Span(begin, end - begin, tuple(members)))
+    return spans
+
+
+def read_spans(
+    read: Callable[[int, int], bytes],
+    ranges: Sequence[tuple[int, int]],
+    *,
+    gap_bytes: int,
+    span_max_bytes: int,
+) -> list[bytes]:
+    """Read ranges through :func:`coalesce`; results in the order asked."""
+    results = [b""] * len(ranges)
+    spans = coalesce(ranges, gap_bytes=gap_bytes, span_max_bytes=span_max_bytes)
+    for span in spans:
+        data = memoryview(read(span.offset, span.length))
+        for index, start, length in span.members:
+            results[index] = bytes(data[start : start + length])
+    return results
