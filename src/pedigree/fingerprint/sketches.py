@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numeric part of a fingerprint: short rows of small integers.
+
+All sums here are of canonical (bfloat16) values in float64, where they are exact for
+any usual range of weights, so that the bits do not depend on the order of summation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pedigree.fingerprint.model import Shape
+from pedigree.fingerprint.roles import Role
+from pedigree.fingerprint.sampling import sketch_matrix
+from pedigree.fingerprint.spec import FingerprintSpec
+
+LARGEST = 127
+
+
+@dataclass(slots=True)
+class Sketches:
+    """Arrays of a fingerprint while it is made; see ``Fingerprint`` for shapes."""
+
+    neurons: NDArray[np.int8]
+    channels: NDArray[np.int8]
+    embedding: NDArray[np.int8]
+    head: NDArray[np.int8]
+    norms: NDArray[np.int8]
+    norm_final: NDArray[np.int8]
+
+    @classmethod
+    def empty(
+        cls,
+        spec: FingerprintSpec,
+        shape: Shape,
+        layers: Sequence[int],
+        blocks: Sequence[tuple[int, int]],
+    ) -> Sketches:
+        """Arrays of zeros, which mean nothing kept."""
+        channels = min(spec.channels, shape.width)
+        norm_channels = min(spec.norm_channels, shape.width)
+        tokens = min(spec.tokens, shape.vocabulary)
+        return cls(
+            neurons=np.zeros((len(blocks), spec.neurons, 3, spec.sketch), np.int8),
+            channels=np.zeros((len(layers), channels, 3, spec.sketch), np.int8),
+            embedding=np.zeros((channels, tokens), np.int8),
+            head=np.zeros((channels, tokens), np.int8),
+            norms=np.zeros((len(layers), 2, norm_channels), np.int8),
+            norm_final=np.zeros(norm_channels, np.int8),
+        )
+
+
+def sketch_rows(
+    rows: NDArray[np.float32], role: Role, spec: FingerprintSpec
+) -> NDArray[np.int8]:
+    """CountSketch rows of one role and quantise them.
+
+    Args:
+        rows: Shape (n, d).
+        role: Which sketch matrix.
+        spec: Seed and width.
+
+    Returns:
+        Shape (n, spec.sketch), int8.
+    """
+    matrix = sketch_matrix(spec.seed, role, rows.shape[1], spec.sketch)
+    return quantise(rows.astype(np.float64) @ matrix)  # (n, d) @ (d, k) -> (n, k)
+
+
+def quantise(rows: NDArray[np.float64]) -> NDArray[np.int8]:
+    """Scale each row to a largest magnitude of 127 and round; rows of zeros stay.
+
+    Args:
+        rows: Shape (n, k), finite.
+    """
+    if rows.size == 0:
+        return rows.astype(np.int8)
+    peak = np.abs(rows).max(axis=1, keepdims=True)  # (n, 1)
+    scaled = np.rint(rows / np.where(peak > 0, peak, 1.0) * LARGEST)
+    return scaled.astype(np.int8)
+
+
+def centred_ranks(values: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Ranks of a vector, ties averaged, scaled to -127 ... 127; 0 when all are equal.
+
+    Args:
+        values: Shape (n,).
+    """
+    n = len(values)
+    if n < 2:
+        return np.zeros(n, np.int8)
+    ordered = np.sort(values)
+    below = np.searchsorted(ordered, values, side="left")
+    above = n - np.searchsorted(ordered, values, side="right")
+    return np.rint((below - above) * LARGEST / (n - 1)).astype(np.int8)
