@@ -216,11 +216,11 @@ class ChainVerifier:
         fault: The first thing wrong; nothing is looked at after it.
     """
 
-    def __init__(self, known: Head | None = None) -> None:
+    def __init__(self, *known: Head) -> None:
         """Begin at the first entry.
 
         Args:
-            known: A head of this ledger that was kept elsewhere.
+            *known: Heads of this ledger that were kept elsewhere.
         """
         self.head = EMPTY
         self.fault: Fault | None = None
@@ -263,23 +263,23 @@ class ChainVerifier:
 
     def finish(self) -> ChainReport:
         """All records were fed; the verdict on them."""
-        known = self._known
-        if self.fault is None and known and self.head.entries < known.entries:
+        once = max((known.entries for known in self._known), default=0)
+        if self.fault is None and self.head.entries < once:
             self._fail(
                 FaultReason.TAIL_MISSING,
                 f"the ledger ends after {self.head.entries} entries, "
-                f"once it had {known.entries}",
+                f"once it had {once}",
             )
         return ChainReport(self.head.entries, self.head.hash, self.fault)
 
     def _compare_known(self) -> None:
-        known = self._known
-        if known and self.head.entries == known.entries and self.head != known:
-            self.fault = Fault(
-                self.head.entries,
-                FaultReason.HISTORY_CHANGED,
-                f"chain hash is {self.head.hash}, the known head says {known.hash}",
-            )
+        for known in self._known:
+            if self.head.entries == known.entries and self.head != known:
+                self.fault = Fault(
+                    self.head.entries,
+                    FaultReason.HISTORY_CHANGED,
+                    f"chain hash is {self.head.hash}, the known head says {known.hash}",
+                )
 
     def _fail(self, reason: FaultReason, message: str) -> None:
         self.fault = Fault(self.head.entries + 1, reason, message)

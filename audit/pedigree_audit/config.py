@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of the audit service, read once from the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pedigree.errors import ConfigError, quote
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - a Pod is reached from outside itself
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class Auth(StrEnum):
+    """Who decides about access."""
+
+    KUBERNETES = "kubernetes"
+    """The API server, by TokenReview and SubjectAccessReview."""
+    NONE = "none"
+    """Nobody: whoever reaches the port is let in.  Only on loopback."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Settings of one audit process; each names its environment variable.
+
+    Attributes:
+        tls_cert_file: ``PEDIGREE_TLS_CERT_FILE``: serving certificate chain, PEM;
+            read again when it changes.
+        tls_key_file: ``PEDIGREE_TLS_KEY_FILE``: its private key, PEM; likewise.
+        tls_ca_file: ``PEDIGREE_TLS_CA_FILE``: the authority that signed it, only for
+            the expiry metric; None leaves that metric out.
+        data_dir: ``PEDIGREE_DATA_DIR``: folder of ``ledger.db``; must outlive the
+            process (a volume).
+        auth: ``PEDIGREE_AUDIT_AUTH``: ``kubernetes`` (default) or ``none``.
+        audiences: ``PEDIGREE_AUDIT_AUDIENCES``, comma separated: a token must be for
+            one of these; empty means for the API server itself.
+        kubeconfig: ``PEDIGREE_KUBECONFIG``, else ``KUBECONFIG``; None means the Pod's
+            own ServiceAccount.
+        host: ``PEDIGREE_HOST``: address to listen on, default all.
+        port: ``PEDIGREE_PORT``: TLS port, default 8444; 0 takes a free one.
+        metrics_port: ``PEDIGREE_METRICS_PORT``: plain HTTP port for probes and
+            scraping, default 8080; 0 takes a free one.
+        port_file: ``PEDIGREE_PORT_FILE``: where to write the ports taken, as JSON
+            ``{"https": n, "http": n}``; None writes nothing.
+        log_level: ``PEDIGREE_LOG_LEVEL``: debug, info (default), warning or error.
+    """
+
+    tls_cert_file: Path
+    tls_key_file: Path
+    tls_ca_file: Path | None = None
+    data_dir: Path
+    auth: Auth = Auth.KUBERNETES
+    audiences: tuple[str, ...] = ()
+    kubeconfig: Path | None = None
+    host: str = EVERYWHERE
+    port: int = 8444
+    metrics_port: int = 8080
+    port_file: Path | None = None
+    log_level: str = "info"
+
+    @property
+    def ledger_path(self) -> Path:
+        """File of the ledger."""
+        return self.data_dir / "ledger.db"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Config:
+        """Read the settings; what is unset or empty keeps its default.
+
+        Raises:
+            ConfigError: One is missing or cannot be used; the message names it.
+        """
+        auth = Auth(_choice(env, "PEDIGREE_AUDIT_AUTH", "kubernetes", tuple(Auth)))
+        host = _text(env, "PEDIGREE_HOST") or EVERYWHERE
+        if auth is Auth.NONE and not _is_loopback(host):
+            raise ConfigError(
+                f"PEDIGREE_AUDIT_AUTH is 'none' and PEDIGREE_HOST is {quote(host)}: "
+                "anyone could read and write the ledger",
+                hint="set PEDIGREE_HOST=127.0.0.1 or PEDIGREE_AUDIT_AUTH=kubernetes",
+            )
+        kubeconfig = _path(env, "PEDIGREE_KUBECONFIG") or _path(env, "KUBECONFIG")
+        audiences = _text(env, "PEDIGREE_AUDIT_AUDIENCES").split(",")
+        return cls(
+            tls_cert_file=_required(env, "PEDIGREE_TLS_CERT_FILE"),
+            tls_key_file=_required(env, "PEDIGREE_TLS_KEY_FILE"),
+            tls_ca_file=_path(env, "PEDIGREE_TLS_CA_FILE"),
+            data_dir=_required(env, "PEDIGREE_DATA_DIR"),
+            auth=auth,
+            audiences=tuple(item.strip() for item in audiences if item.strip()),
+            kubeconfig=kubeconfig,
+            host=host,
+            port=_port(env, "PEDIGREE_PORT", 8444),
+            metrics_port=_port(env, "PEDIGREE_METRICS_PORT", 8080),
+            port_file=_path(env, "PEDIGREE_PORT_FILE"),
+            log_level=_choice(env, "PEDIGREE_LOG_LEVEL", "info", LOG_LEVELS),
+        )
+
+
+def _text(env: Mapping[str, str], name: str) -> str:
+    return env.get(name, "").strip()
+
+
+def _path(env: Mapping[str, str], name: str) -> Path | None:
+    text = _text(env, name)
+    return Path(text) if text else None
+
+
+def _required(env: Mapping[str, str], name: str) -> Path:
+    path = _path(env, name)
+    if path is None:
+        raise ConfigError(f"{name} is not set, wanted a path", hint=f"set {name}")
+    return path
+
+
+def _choice(
+    env: Mapping[str, str], name: str, default: str, allowed: tuple[str, ...]
+) -> str:
+    text = _text(env, name).lower() or default
+    if text not in allowed:
+        raise ConfigError(
+            f"{name} is {quote(text)}, wanted one of {', '.join(map(str, allowed))}"
+        )
+    return text
+
+
+def _port(env: Mapping[str, str], name: str, default: int) -> int:
+    text = _text(env, name) or str(default)
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536):
+        raise ConfigError(f"{name} is {quote(text)}, wanted a port from 0 to 65535")
+    return int(text)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
