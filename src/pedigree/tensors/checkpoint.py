@@ -22,13 +22,8 @@ from pedigree.manifest import is_ignored
 from pedigree.ranges import ModelSource, RangeSource
 from pedigree.tensors.dtypes import DTYPES, decode
 from pedigree.tensors.finite import check_finite
-from pedigree.tensors.header import (
-    PREFIX_BYTES,
-    Header,
-    TensorInfo,
-    header_length,
-    parse_header,
-)
+from pedigree.tensors.header import PREFIX_BYTES, header_length, parse_header
+from pedigree.tensors.layout import Header, TensorInfo
 from pedigree.tensors.shards import (
     Remark,
     WeightFiles,

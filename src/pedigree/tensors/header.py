@@ -12,14 +12,13 @@ Source: format text and ``safetensors/src/tensor.rs`` of safetensors 0.8.0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NoReturn
 
 from pedigree.errors import ArtifactError, quote
 from pedigree.limits import Limits
 from pedigree.tensors.dtypes import DTYPES
+from pedigree.tensors.layout import Header, TensorInfo
 from pedigree.tensors.strictjson import load
 
 PREFIX_BYTES = 8
@@ -60,55 +59,6 @@ class HeaderReason(StrEnum):
     OVERLAPPING_TENSORS = "OverlappingTensors"
     HOLE_IN_DATA = "HoleInData"
     TRAILING_DATA = "TrailingData"
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """Where one tensor is stored.
-
-    Attributes:
-        name: Name in the checkpoint.
-        dtype: Name of the storage type, a key of ``DTYPES``.
-        shape: Dimensions; ``()`` for a scalar.
-        path: File, relative to the model's root.
-        begin: First byte in the file.
-        end: One past the last byte in the file.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    path: str
-    begin: int
-    end: int
-
-    @property
-    def count(self) -> int:
-        """Number of values."""
-        count = 1
-        for dimension in self.shape:
-            count *= dimension
-        return count
-
-    @property
-    def nbytes(self) -> int:
-        """Stored bytes."""
-        return self.end - self.begin
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a header says.
-
-    Attributes:
-        tensors: In the order of their bytes.
-        metadata: ``__metadata__``, or empty.
-        data_begin: First byte of the data in the file.
-    """
-
-    tensors: tuple[TensorInfo, ...]
-    metadata: Mapping[str, str]
-    data_begin: int
 
 
 def header_length(prefix: bytes, *, path: str, file_size: int, limits: Limits) -> int:

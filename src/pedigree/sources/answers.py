@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an answer of the Hub means: pure judgement of status, headers and addresses.
+
+No network here except name look-ups in :func:`check_redirect`'s default.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from urllib.parse import urljoin, urlsplit
+
+from pedigree.errors import SourceError, SourceRefused, SourceUnavailable, quote
+
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
+_RATE_LIMIT = re.compile(r"\bt\s*=\s*(\d{1,6})\b")
+_RETRY_AFTER_MAX_S = 3600.0
+"""Waits longer than this are cut: a source must not park a model for a day."""
+
+_HINTS = {
+    "NotFound": "check organisation, name and revision; private models need a token",
+    "Unauthorized": "give the process a Hub token that may read the model",
+    "Gated": "accept the model's terms with the account whose token is used",
+    "Forbidden": "give the token the right to read the model",
+}
+_CODES = {
+    "RepoNotFound": "NotFound",
+    "RevisionNotFound": "NotFound",
+    "EntryNotFound": "NotFound",
+    "GatedRepo": "Gated",
+}
+_STATUS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 410: "NotFound"}
+
+Resolver = Callable[[str], Iterable[str]]
+"""Host name to its addresses."""
+
+
+def shown(url: str) -> str:
+    """An address as it may appear in messages: without query, user or fragment.
+
+    Queries carry the signatures of pre-signed links.
+    """
+    parts = urlsplit(url)
+    return quote(f"{parts.scheme}://{parts.hostname or ''}{parts.path}")
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port that decide whether a token may be sent."""
+    parts = urlsplit(url)
+    default = {"http": 80, "https": 443}.get(parts.scheme, 0)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or default
+
+
+def failure(status: int, headers: Mapping[str, str], url: str) -> SourceError:
+    """The error an unsuccessful answer stands for.
+
+    Args:
+        status: HTTP status, 400 or more.
+        headers: Headers, with lower-case names.
+        url: What was asked.
+
+    Returns:
+        ``SourceUnavailable`` (``RateLimited``, ``ServerError``, ``Timeout``) for what
+        may pass, else ``SourceRefused`` (``NotFound``, ``Unauthorized``, ``Gated``,
+        ``Forbidden``, ``Refused``).
+    """
+    asked = f"Hub answered {status} for {shown(url)}"
+    if status == 429:
+        return SourceUnavailable(
+            f"{asked}: too many requests",
+            reason="RateLimited",
+            retry_after_s=retry_after_s(headers),
+        )
+    if status == 408 or status >= 500:
+        return SourceUnavailable(
+            asked,
+            reason="Timeout" if status == 408 else "ServerError",
+            retry_after_s=retry_after_s(headers),
+        )
+    code = headers.get("x-error-code", "")
+    reason = _CODES.get(code) or _STATUS.get(status, "Refused")
+    return SourceRefused(asked, reason=reason, hint=_HINTS.get(reason))
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds the source asks to wait, at most an hour, or None when it does not say.
+
+    Understands ``Retry-After`` in seconds and the ``t`` of the Hub's ``RateLimit``.
+    """
+    asked = headers.get("retry-after", "").strip()
+    if asked.isdecimal() and asked.isascii():
+        return min(float(asked[:9]), _RETRY_AFTER_MAX_S)
+    match = _RATE_LIMIT.search(headers.get("ratelimit", ""))
+    return min(float(match[1]), _RETRY_AFTER_MAX_S) if match else None
+
+
+def check_range(
+    status: int, headers: Mapping[str, str], offset: int, length: int, size: int
+) -> None:
+    """Refuse an answer that is not exactly the asked range.
+
+    Args:
+        status: HTTP status, below 300.
+        headers: Headers, with lower-case names.
+        offset: First byte asked for.
+        length: Bytes asked for.
+        size: Bytes of the file.
+
+    Raises:
+        SourceUnavailable: The whole file was sent for a part of it (``RangeIgnored``),
+            or another range (``WrongRange``).
+    """
+    if status == 200:
+        if offset == 0 and length == size:
+            return
+        raise SourceUnavailable(
+            f"source sent the whole file for {length} of its {size} bytes, "
+            "wanted an answer to the range",
+            reason="RangeIgnored",
+            hint="put a mirror in front that honours Range requests",
+        )
+    match = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
+    wanted = (offset, offset + length - 1)
+    if (
+        status != 206
+        or not match
+        or (int(match[1]), int(match[2])) != wanted
+        or match[3] not in ("*", str(size))
+    ):
+        raise SourceUnavailable(
+            f"source answered {status} with the range "
+            f"{quote(headers.get('content-range', ''), 64)}, wanted 206 with "
+            f"bytes {wanted[0]}-{wanted[1]}/{size}",
+            reason="WrongRange",
+        )
+
+
+def check_redirect(
+    url: str, location: str, endpoint: str, resolve: Resolver | None = None
+) -> str:
+    """Where a redirect leads, if it may.
+
+    A redirect is chosen by the other side.  It must not make this process, which
+    stands inside a cluster, talk to what the outside cannot reach.
+
+    Args:
+        url: What was asked.
+        location: The ``Location`` header.
+        endpoint: The Hub's base address, which an operator chose.
+        resolve: Host name to addresses; by default the system's look-up.
+
+    Returns:
+        The absolute address.
+
+    Raises:
+        SourceRefused: Not http(s), from https to http, or to an address that is
+            more private than the endpoint's (``RedirectRefused``).
+    """
+    try:
+        target = urljoin(url, location)
+        scheme, host, _ = origin(target)
+    except ValueError as error:  # such as a port that is no number
+        raise SourceRefused(
+            f"Hub redirects {shown(url)} to {quote(location, 64)}, no address: {error}",
+            reason="RedirectRefused",
+        ) from error
+    if scheme not in ("http", "https") or not host:
+        _refuse_redirect(url, target, "wanted http or https")
+    if scheme == "http" and urlsplit(endpoint).scheme == "https":
+        _refuse_redirect(url, target, "wanted https, like the endpoint")
+    if origin(target) == origin(endpoint):
+        return target
+    find = resolve or addresses
+    if _privacy(host, find) > _privacy(origin(endpoint)[1], find):
+        _refuse_redirect(
+            url, target, "which is more private than the endpoint; wanted a public host"
+        )
+    return target
+
+
+def _refuse_redirect(url: str, target: str, why: str) -> None:
+    raise SourceRefused(
+        f"Hub redirects {shown(url)} to {shown(target)}, {why}",
+        reason="RedirectRefused",
+    )
+
+
+def addresses(host: str) -> list[str]:
+    """Addresses of a host, or none when this machine cannot say (behind a proxy)."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return [str(info[4][0]) for info in found]
+
+
+def _privacy(host: str, resolve: Resolver) -> int:
+    """0 for a public host, 1 for a private network, 2 for this machine or its link."""
+    return max((_address_privacy(text) for text in resolve(host)), default=0)
+
+
+def _address_privacy(text: str) -> int:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped or address
+    if address.is_loopback or address.is_link_local or address.is_unspecified:
+        return 2
+    return 0 if address.is_global and not address.is_multicast else 1

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``hf://``: a Hugging Face Hub repository, pinned to a commit, read by ranges.
+
+The only module that talks to the Hub.  It uses the Hub's client library for its
+addresses, headers and connections (and so its proxies, certificates and offline
+switch), and its own bounded requests for the rest; see
+:mod:`pedigree.sources.exchange`.  Importing it is slow, so it is imported when first
+used.
+
+Large files are read through the address they resolve to: resolved once, since every
+resolution counts against the rate limit, and again when its signature has expired.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, NoReturn, cast
+from urllib.parse import quote as quote_url
+from urllib.parse import urlencode, urljoin
+
+from huggingface_hub import hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.utils import (
+    build_hf_headers,  # type: ignore[attr-defined]
+    get_session,  # type: ignore[attr-defined]
+)
+
+from pedigree import __version__
+from pedigree.digests import Digest
+from pedigree.errors import ArtifactError, SourceRefused, SourceUnavailable, quote
+from pedigree.ranges import FileEntry, read_spans
+from pedigree.refs import ModelRef
+from pedigree.sources.answers import check_range, origin, shown
+from pedigree.sources.exchange import Exchange, Session
+from pedigree.sources.settings import HUB_ENDPOINT, SourceSettings
+from pedigree.tensors.strictjson import load
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_NEXT = re.compile(r'<([^<>]{1,4096})>\s*;\s*rel="?next"?')
+_GAP_BYTES = 1 << 20
+"""A request costs about as much as a megabyte."""
+_SPAN_MAX_BYTES = 32 << 20
+_EXPIRED = frozenset({"Forbidden", "Unauthorized", "NotFound", "Refused"})
+"""How stores answer when the signature of an address has expired."""
+_INFO_MAX_BYTES = 8 << 20
+
+
+def pin(ref: ModelRef, settings: SourceSettings) -> ModelRef:
+    """Resolve a revision to the commit it means now: one call to the Hub.
+
+    A reference that names a commit already is asked for all the same: it may be gone.
+
+    Raises:
+        SourceRefused: No such repository or revision, or no right to read it.
+        SourceUnavailable: The Hub failed for now.
+    """
+    return _pin(ref, settings, _exchange(settings))
+
+
+def _exchange(settings: SourceSettings) -> Exchange:
+    # Releases of the library differ in the HTTP client they use (httpx, httpx2); its
+    # error types are taken from whichever module the library's own error comes from.
+    client = import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
+    return Exchange(
+        session=cast(Session, get_session()),
+        client_errors=(
+            client.HTTPError,
+            client.InvalidURL,
+            client.StreamError,
+            OfflineModeIsEnabled,
+            OSError,
+        ),
+        timeout_errors=(client.TimeoutException, TimeoutError),
+        endpoint=settings.hub_endpoint.rstrip("/"),
+        token=settings.hub_token or None,
+        headers=build_hf_headers(
+            token=False, library_name="pedigree", library_version=__version__
+        ),
+        timeout_s=settings.timeout_s,
+        attempts=settings.attempts,
+    )
+
+
+def _pin(ref: ModelRef, settings: SourceSettings, exchange: Exchange) -> ModelRef:
+    address = f"{exchange.endpoint}/api/models/{ref.location}"
+    if ref.revision is not None:
+        address += f"/revision/{quote_url(ref.revision, safe='')}"
+    answer = exchange.get(address, body_max=_INFO_MAX_BYTES)
+    info = _json(answer.body, "model information", ref)
+    commit = info.get("sha") if isinstance(info, dict) else None
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        _bad_answer(ref, f"names the commit {quote(commit, 64)}", "40 hex digits")
+    if ref.pinned and commit != ref.revision:
+        _bad_answer(ref, f"names the commit {commit}", f"the asked {ref.revision}")
+    return replace(ref, revision=commit)
+
+
+class HubSource:
+    """One model on the Hub; see :class:`~pedigree.ranges.ModelSource`."""
+
+    def __init__(self, ref: ModelRef, settings: SourceSettings) -> None:
+        """Pin the reference and list the files of that commit.
+
+        Raises:
+            SourceRefused: The Hub said no.
+            SourceUnavailable: The Hub failed for now.
+        """
+        self._settings = settings
+        self._exchange = _exchange(settings)
+        self._ref = _pin(ref, settings, self._exchange)
+        self._commit = self._ref.revision or ""
+        self._entries = _tree(self._ref, settings, self._exchange)
+        if not self._entries:
+            raise SourceRefused(
+                f"model {quote(str(self._ref))} has no files", reason="EmptyFolder"
+            )
+
+    @property
+    def ref(self) -> ModelRef:
+        """The reference, pinned to a commit."""
+        return self._ref
+
+    @property
+    def identity(self) -> str:
+        """The commit."""
+        return f"commit:{self._commit}"
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes received so far, listings included."""
+        return self._exchange.bytes_read
+
+    def files(self) -> tuple[FileEntry, ...]:
+        """The files, sorted by path, with digests of those the Hub stores as LFS."""
+        return self._entries
+
+    def open(self, path: str) -> _HubRange:
+        """Ranged reads of one listed file.
+
+        Raises:
+            KeyError: The path was not listed.
+        """
+        for entry in self._entries:
+            if entry.path == path:
+                break
+        else:
+            raise KeyError(path)
+        address = hf_hub_url(
+            self._ref.location,
+            path,
+            revision=self._commit,
+            endpoint=self._exchange.endpoint,
+        )
+        return _HubRange(self._exchange, entry, address, self._commit)
+
+
+class _HubRange:
+    """Ranged reads of one file; see :class:`~pedigree.ranges.RangeSource`."""
+
+    def __init__(
+        self, exchange: Exchange, entry: FileEntry, address: str, commit: str
+    ) -> None:
+        self._exchange = exchange
+        self._entry = entry
+        self._address = address
+        self._commit = commit
+        self._resolved: str | None = None
+
+    @property
+    def path(self) -> str:
+        return self._entry.path
+
+    @property
+    def size(self) -> int:
+        return self._entry.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        if length == 0:
+            return b""
+        if offset < 0 or offset + length > self.size:
+            raise ValueError(
+                f"bytes {offset} to {offset + length} of {quote(self.path)} were "
+                f"asked, it has {self.size}"
+            )
+        if self._resolved is not None:
+            try:
+                return self._get(self._resolved, offset, length)
+            except SourceRefused as error:
+                if error.reason not in _EXPIRED:
+                    raise
+                self._resolved = None
+        return self._get(self._address, offset, length)
+
+    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        return read_spans(
+            self.read, ranges, gap_bytes=_GAP_BYTES, span_max_bytes=_SPAN_MAX_BYTES
+        )
+
+    def _get(self, address: str, offset: int, length: int) -> bytes:
+        whole = offset == 0 and length == self.size
+        extra = {} if whole else {"range": f"bytes={offset}-{offset + length - 1}"}
+
+        def check(status: int, headers: Mapping[str, str]) -> None:
+            check_range(status, headers, offset, length, self.size)
+
+        answer = self._exchange.get(address, body_max=length, extra=extra, check=check)
+        if len(answer.body) != length:
+            raise SourceUnavailable(
+                f"Hub sent {len(answer.body)} bytes of {quote(self.path)} from byte "
+                f"{offset}, wanted {length}",
+                reason="TruncatedResponse",
+            )
+        commit = answer.first_headers.get("x-repo-commit")
+        if address == self._address:
+            if commit is not None and commit != self._commit:
+                raise SourceUnavailable(
+                    f"Hub sent {quote(self.path)} of commit {quote(commit, 64)}, "
+                    f"wanted {self._commit}",
+                    reason="WrongCommit",
+                )
+            if answer.url != address:
+                self._resolved = answer.url
+        return answer.body
+
+
+def _tree(
+    ref: ModelRef, settings: SourceSettings, exchange: Exchange
+) -> tuple[FileEntry, ...]:
+    limits = settings.limits
+    address: str | None = (
+        f"{exchange.endpoint}/api/models/{ref.location}/tree/{ref.revision}"
+        f"?{urlencode({'recursive': 'true', 'expand': 'false'})}"
+    )
+    found: dict[str, FileEntry] = {}
+    for _ in range(limits.files_max):
+        if address is None:
+            break
+        answer = exchange.get(address, body_max=limits.json_max_bytes)
+        rows = _json(answer.body, "file list", ref)
+        if not isinstance(rows, list):
+            _bad_answer(ref, "lists its files as no list", "a list")
+        for row in rows:
+            entry = _entry(row, ref, limits.path_max_chars)
+            if entry is not None:
+                found[entry.path] = entry
+        if len(found) > limits.files_max:
+            raise SourceRefused(
+                f"model {quote(str(ref))} has over {limits.files_max} files",
+                reason="LimitExceeded",
+            )
+        address = _next_page(answer.headers.get("link", ""), address, exchange)
+    return tuple(found[path] for path in sorted(found))
+
+
+def _next_page(link: str, address: str, exchange: Exchange) -> str | None:
+    """The next page, at the endpoint: a mirror may hand out the Hub's own links."""
+    match = _NEXT.search(link)
+    if not match:
+        return None
+    target: str = urljoin(address, match[1])
+    if target.startswith(HUB_ENDPOINT + "/"):
+        target = f"{exchange.endpoint}{target.removeprefix(HUB_ENDPOINT)}"
+    if origin(target) != origin(exchange.endpoint):
+        raise SourceRefused(
+            f"Hub continues its list at {shown(target)}, wanted its own address",
+            reason="RedirectRefused",
+        )
+    return target
+
+
+def _entry(row: Any, ref: ModelRef, path_max_chars: int) -> FileEntry | None:
+    if not isinstance(row, dict):
+        _bad_answer(ref, f"lists {quote(row, 64)} as a file", "a map")
+    if row.get("type") != "file":
+        return None
+    path, size, lfs = row.get("path"), row.get("size"), row.get("lfs")
+    if (
+        not isinstance(path, str)
+        or not 0 < len(path) <= path_max_chars
+        or path.startswith("/")
+        or "\\" in path
+        or not path.isprintable()
+        or any(part in ("", ".", "..") for part in path.split("/"))
+    ):
+        _bad_answer(ref, f"lists the path {quote(path)}", "a plain relative path")
+    if type(size) is not int or size < 0:
+        _bad_answer(ref, f"gives {quote(path)} the size {quote(size, 32)}", "bytes")
+    if not lfs:
+        return FileEntry(path, size)
+    try:
+        return FileEntry(path, int(lfs["size"]), Digest(lfs["oid"]))
+    except (KeyError, TypeError, ValueError):
+        _bad_answer(ref, f"gives {quote(path)} the LFS {quote(lfs, 96)}", "a SHA-256")
+
+
+def _json(body: bytes, what: str, ref: ModelRef) -> Any:
+    try:
+        return load(body, what=what, path=str(ref))
+    except ArtifactError as error:
+        _bad_answer(ref, f"answers with a {what} that is no JSON", error.message)
+
+
+def _bad_answer(ref: ModelRef, got: str, wanted: str) -> NoReturn:
+    raise SourceUnavailable(
+        f"Hub {got} for {quote(str(ref))}, wanted {wanted}", reason="BadAnswer"
+    )
