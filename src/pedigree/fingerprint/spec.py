@@ -27,8 +27,8 @@ class FingerprintSpec:
     """
 
     name: str = SPEC_NAME
-    seed: int = 0x7065646967726565
-    """Public; the ASCII text ``pedigree``."""
+    seed: int = 0x706564696772
+    """Public; the ASCII text ``pedigr``, below 2**53."""
     neurons: int = 64
     """Sampled neurons of each feed-forward block."""
     channels: int = 64

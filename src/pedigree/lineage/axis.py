@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One test over one exchangeable axis: every pair of blocks, and all of them pooled.
+
+A *block* is a layer (or an expert) described by n rows over the axis.  Every pair of
+blocks is a cell; the pool of the blocks at the same place is one more.  The p-value of
+the test is the number of cells times that of its best cell.  How blocks are described
+is up to the caller.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pedigree.lineage.permutation import Matrix, Tail, centre, log10_bound, tail
+from pedigree.lineage.results import ROWS_MIN, LayerPair, NotRun, TestResult
+
+Rows = NDArray[np.float32]
+
+MATCH_Z = 8.0
+"""From here up a pair of blocks is shown in the layer map (a display choice)."""
+PAIRS_MAX = 256
+_POWER_Z = 2.326
+"""99 % quantile of the normal distribution."""
+_SEED = 0x6C696E65
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """One model over one axis.
+
+    Attributes:
+        labels: Of each block, ``layer`` or ``layer/expert``.
+        rows: Shape (blocks, n, f); rows of length 1, or 0 where nothing was kept.
+        common: Shape (n, g): features that belong to no block; g may be 0.
+    """
+
+    labels: tuple[str, ...]
+    rows: Rows
+    common: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """How the blocks of one axis go together.
+
+    Attributes:
+        name: Of the test.
+        shared: Whether all layers share one permutation (residual channels), or each
+            has its own (neurons).
+    """
+
+    name: str
+    shared: bool
+
+
+def run(axis: Axis, a: Blocks, b: Blocks, *, alpha_log10: float | None) -> TestResult:
+    """Test whether rows of A and B with the same index belong together.
+
+    Args:
+        axis: Which.
+        a: First model; blocks may differ in number from B's, rows and features not.
+        b: Second model.
+        alpha_log10: log10 of the threshold of the whole test, to compute the smallest
+            effect that would have been seen; None skips that.
+    """
+    n = a.rows.shape[1]
+    informative = min(_informative_rows(a), _informative_rows(b))
+    if informative < ROWS_MIN:
+        return TestResult(
+            name=axis.name,
+            reason=NotRun.TOO_FEW_ROWS if n < ROWS_MIN else NotRun.NOTHING_INFORMATIVE,
+            detail=f"{informative} of {n} common rows say anything, "
+            f"wanted at least {ROWS_MIN}",
+            n=informative,
+        )
+    scores = _scores(a.rows, b.rows)  # (blocks a, blocks b)
+    pool = _pool(axis, a, b)
+    cells = scores.size + bool(pool)
+    best: tuple[Tail, str, list[Matrix]] | None = None
+    for deciding, similarity in _candidates(scores, pool, a, b):
+        centred = [centre(c) for c in similarity]
+        found = tail(centred, seed=_SEED)
+        if best is None or found.log10_p < best[0].log10_p:
+            best = (found, deciding, similarity)
+    if best is None:
+        return TestResult(
+            name=axis.name,
+            reason=NotRun.NOTHING_SHARED,
+            detail="no block of one model shares a role with the other",
+        )
+    found, deciding, similarity = best
+    smallest = None
+    if alpha_log10 is not None:
+        smallest = _smallest_effect(similarity, alpha_log10 - math.log10(cells))
+    return TestResult(
+        name=axis.name,
+        effect=_effect(similarity),
+        z=found.z,
+        log10_p=min(0.0, found.log10_p + math.log10(cells)),
+        method=str(found.method),
+        n=informative * (1 if axis.shared else len(similarity)),
+        cells=cells,
+        samples=_samples(deciding, a),
+        deciding=deciding,
+        smallest_effect=smallest,
+        pairs=_pairs(scores, a, b),
+    )
+
+
+def unit_rows(rows: NDArray[np.int8]) -> Rows:
+    """Scale vectors along the last axis to length 1; zeros stay zeros."""
+    values = rows.astype(np.float32)
+    length = np.sqrt(np.einsum("...i,...i->...", values, values))[..., None]
+    length[length == 0] = 1
+    values /= length
+    return values
+
+
+def _informative_rows(blocks: Blocks) -> int:
+    """Different, non-zero rows in the whole description of the axis.
+
+    Equal rows are one row as far as permutations go.
+    """
+    n = len(blocks.common)
+    views = blocks.rows.transpose(1, 0, 2).reshape(n, -1)  # (n, blocks * f)
+    everything = np.concatenate([views, blocks.common], axis=1)
+    return len(np.unique(everything[everything.any(axis=1)], axis=0))
+
+
+def _scores(a: Rows, b: Rows) -> NDArray[np.float64]:
+    """Z of every pair of blocks, without forming one similarity matrix.
+
+    With rows centred over the axis, tr(D) = <A, B> and sum D^2 = <A'A, B'B>.
+
+    Returns:
+        Shape (blocks a, blocks b); 0 where nothing varies.
+    """
+    if a.size == 0 or b.size == 0:
+        return np.zeros((len(a), len(b)))
+    n = a.shape[1]
+    first = a - a.mean(axis=1, keepdims=True)  # (A, n, f)
+    second = b - b.mean(axis=1, keepdims=True)
+    traces = first.reshape(len(a), -1) @ second.reshape(len(b), -1).T  # (A, B)
+    gram_a = np.matmul(first.transpose(0, 2, 1), first).reshape(len(a), -1)
+    gram_b = np.matmul(second.transpose(0, 2, 1), second).reshape(len(b), -1)
+    squares = (gram_a @ gram_b.T).astype(np.float64)  # (A, B): sum of D^2
+    deviation = np.sqrt(np.maximum(squares, 0.0) / (n - 1))
+    live = deviation > 1e-12
+    return np.where(live, traces / np.where(live, deviation, 1.0), 0.0)
+
+
+def _pool(axis: Axis, a: Blocks, b: Blocks) -> list[Matrix]:
+    """Similarity of everything at the same place; none if nothing is.
+
+    One matrix for a shared axis, else one for each block.
+    """
+    same = a.labels == b.labels
+    if not axis.shared:
+        if not same or len(a.labels) < 2:
+            return []
+        return [_similarity(x, y) for x, y in zip(a.rows, b.rows, strict=True)]
+    parts = []
+    if a.common.shape[1]:
+        parts.append(_similarity(a.common, b.common))
+    if same:
+        parts.extend(_similarity(x, y) for x, y in zip(a.rows, b.rows, strict=True))
+    parts = [part for part in parts if part.any()]
+    if not parts:
+        return []
+    total: Matrix = np.sum(parts, axis=0) / len(parts)
+    return [total]
+
+
+def _candidates(
+    scores: NDArray[np.float64], pool: list[Matrix], a: Blocks, b: Blocks
+) -> list[tuple[str, list[Matrix]]]:
+    """The pool, and the pair of blocks with the largest score."""
+    found = [("pooled", pool)] if pool else []
+    if scores.size and scores.any():
+        i, j = np.unravel_index(int(np.argmax(scores)), scores.shape)
+        label = f"{a.labels[i]}:{b.labels[j]}"
+        found.append((label, [_similarity(a.rows[i], b.rows[j])]))
+    return found
+
+
+def _similarity(a: Rows, b: Rows) -> Matrix:
+    """Shape (n, n): cosine of every row of A with every row of B."""
+    product: Matrix = a.astype(np.float64) @ b.astype(np.float64).T
+    return product
+
+
+def _effect(similarity: Sequence[Matrix]) -> float:
+    """Mean cosine of rows with the same index, less that of other rows."""
+    values = []
+    for c in similarity:
+        n = len(c)
+        own = float(np.trace(c)) / n
+        others = (float(c.sum()) - float(np.trace(c))) / (n * (n - 1))
+        values.append(own - others)
+    return float(np.mean(values))
+
+
+def _samples(deciding: str, a: Blocks) -> int:
+    if deciding == "pooled":
+        return int(a.rows.size + a.common.size)
+    return int(a.rows[0].size)
+
+
+def _pairs(scores: NDArray[np.float64], a: Blocks, b: Blocks) -> tuple[LayerPair, ...]:
+    """For each block of B the block of A it matches best, if it matches."""
+    if not scores.size:
+        return ()
+    best = np.argmax(scores, axis=0)  # (blocks b,)
+    pairs = [
+        LayerPair(a.labels[i], b.labels[j], round(float(scores[i, j]), 2))
+        for j, i in enumerate(best)
+        if scores[i, j] >= MATCH_Z
+    ]
+    return tuple(pairs[:PAIRS_MAX])
+
+
+def _smallest_effect(similarity: Sequence[Matrix], alpha_log10: float) -> float | None:
+    """Mean cosine that this test would have reported with 99 % power.
+
+    The diagonal is set to the mean of the other entries plus an effect, and the
+    smallest effect that passes is found by bisection; 2.33 standard errors of the
+    mean of the diagonal are added.
+    """
+
+    def passes(effect: float) -> bool:
+        shifted = [centre(_with_effect(c, effect)) for c in similarity]
+        total = sum(float(np.trace(d)) for d in shifted)
+        return log10_bound(shifted, total) <= alpha_log10
+
+    if not passes(1.0):
+        return None
+    low, high = 0.0, 1.0
+    for _ in range(9):
+        middle = (low + high) / 2
+        low, high = (low, middle) if passes(middle) else (middle, high)
+    rows = sum(len(c) for c in similarity)
+    spread = float(np.mean([c.std() for c in similarity]))
+    smallest = high + _POWER_Z * spread / math.sqrt(rows)
+    return smallest if smallest <= 1.0 else None
+
+
+def _with_effect(c: Matrix, effect: float) -> Matrix:
+    n = len(c)
+    others = (float(c.sum()) - float(np.trace(c))) / (n * (n - 1))
+    shifted = c.copy()
+    np.fill_diagonal(shifted, others + effect)
+    return shifted
