@@ -25,9 +25,10 @@ from pedigree.ledger.chain import (
     FaultReason,
     Head,
     Record,
+    record_from_row,
 )
 from pedigree.ledger.facets import Filters, facets_of
-from pedigree_audit.storage import COLUMNS, highest_seq, record_of, translated
+from pedigree_audit.storage import COLUMNS, highest_seq, translated
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 500
@@ -78,7 +79,7 @@ def get(path: Path, seq: int) -> Record | None:
         row = database.execute(
             "SELECT seq, leaf, leaf_hash, chain_hash FROM ledger WHERE seq = ?", (seq,)
         ).fetchone()
-    return None if row is None else record_of(row)
+    return None if row is None else record_from_row(row)
 
 
 def page(
@@ -116,7 +117,7 @@ def page(
             ):
                 more = True
                 break
-            records.append(record_of(row))
+            records.append(record_from_row(row))
             size += len(row[1])
     last = records[-1].seq if records else 0
     return Page(tuple(records), _cursor(last, filters, order) if more else None)
@@ -209,7 +210,7 @@ def _row_holds(
 ) -> bool:
     before = verifier.head
     try:
-        record = record_of(row)
+        record = record_from_row(row)
     except LedgerError as error:
         verifier.reject(FaultReason.LEAF_UNREADABLE, error.message)
         return False

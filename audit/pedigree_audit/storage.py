@@ -8,14 +8,12 @@ compares them.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from pedigree.digests import Digest
 from pedigree.errors import LedgerError, quote
-from pedigree.ledger.chain import Record
+from pedigree.ledger.chain import Record, record_from_row
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x50444C31  # "PDL1": Pedigree ledger, file format 1
@@ -88,29 +86,8 @@ def iterate(
         if not rows:
             return
         for row in rows:
-            yield record_of(row)
+            yield record_from_row(row)
         after = rows[-1][0]
-
-
-def record_of(row: Sequence[Any]) -> Record:
-    """A record from ``seq, leaf, leaf_hash, chain_hash``.
-
-    Raises:
-        LedgerError: Someone put values there that no record has (``RecordInvalid``).
-    """
-    seq, leaf, *hashes = row[:4]
-    try:
-        leaf_hash, chain_hash = (Digest(value.hex()) for value in hashes)
-        return Record(
-            seq,
-            leaf.encode() if isinstance(leaf, str) else bytes(leaf),
-            leaf_hash,
-            chain_hash,
-        )
-    except (AttributeError, TypeError, ValueError) as error:
-        raise LedgerError(
-            f"ledger row {seq} holds no record: {error}", reason="RecordInvalid"
-        ) from error
 
 
 def highest_seq(database: sqlite3.Connection) -> int:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -138,6 +138,23 @@ def record_from_dict(value: object) -> Record:
         ) from error
 
 
+def record_from_row(row: Sequence[Any]) -> Record:
+    """Read a row ``seq, leaf, leaf_hash, chain_hash`` of the ledger's file.
+
+    Raises:
+        LedgerError: Someone put values there that no record has (``RecordInvalid``).
+    """
+    seq, leaf, *hashes = row[:4]
+    try:
+        hashed, chained = (Digest(value.hex()) for value in hashes)
+        body = leaf.encode() if isinstance(leaf, str) else bytes(leaf)
+        return Record(seq, body, hashed, chained)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise LedgerError(
+            f"ledger row {seq} holds no record: {error}", reason="RecordInvalid"
+        ) from error
+
+
 def leaf_hash(leaf: bytes) -> Digest:
     """RFC 6962 hash of one leaf."""
     return Digest(hashlib.sha256(b"\x00" + leaf).hexdigest())
@@ -197,6 +214,20 @@ class ChainReport:
     def ok(self) -> bool:
         """Whether nothing is broken."""
         return self.first_bad is None
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> ChainReport:
+        """Read the JSON form.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is not one.
+        """
+        bad = value["firstBad"]
+        fault = bad and Fault(bad["seq"], FaultReason(bad["reason"]), bad["message"])
+        report = cls(value["entries"], Digest.parse(value["head"]), fault)
+        if value["ok"] is not report.ok:
+            raise ValueError(f"ok is {value['ok']!r}, firstBad {bad!r}")
+        return report
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
