@@ -114,7 +114,7 @@ resources:
 - name: PEDIGREE_AUDIT_CA_FILE
   value: /etc/pedigree/ca/ca.crt
 - name: PEDIGREE_TOKEN_FILE
-  value: /var/run/secrets/kubernetes.io/serviceaccount/token
+  value: /var/run/secrets/pedigree.dev/token
 {{- end }}
 
 {{- /* Of those who serve TLS. */ -}}
@@ -172,6 +172,29 @@ resources:
             - path: namespace
               fieldRef:
                 fieldPath: metadata.namespace
+{{- end }}
+
+{{- define "pedigree.producerMounts" -}}
+- name: audit-token
+  mountPath: /var/run/secrets/pedigree.dev
+  readOnly: true
+{{- end }}
+
+{{- /*
+A second token, for the audit service. It is sent to it, and is good for nothing else: who
+breaks in there cannot use it to talk to the API server in its owner's name.
+*/ -}}
+{{- define "pedigree.producerVolumes" -}}
+- name: audit-token
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken:
+          path: token
+          expirationSeconds: 3607
+          {{- with .root.Values.audit.tokenAudience }}
+          audience: {{ . }}
+          {{- end }}
 {{- end }}
 
 {{- define "pedigree.tlsVolume" -}}
