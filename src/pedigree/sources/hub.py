@@ -23,9 +23,9 @@ from urllib.parse import urlencode, urljoin
 
 from huggingface_hub import hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-from huggingface_hub.utils import (
-    build_hf_headers,  # type: ignore[attr-defined]
-    get_session,  # type: ignore[attr-defined]
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    build_hf_headers,
+    get_session,
 )
 
 from pedigree import __version__

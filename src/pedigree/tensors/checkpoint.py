@@ -24,8 +24,8 @@ from pedigree.tensors.dtypes import DTYPES, decode
 from pedigree.tensors.finite import check_finite
 from pedigree.tensors.header import PREFIX_BYTES, header_length, parse_header
 from pedigree.tensors.layout import Header, TensorInfo
+from pedigree.tensors.remarks import ERROR, INFO, WARNING, Remark
 from pedigree.tensors.shards import (
-    Remark,
     WeightFiles,
     find_index,
     with_index,
@@ -294,7 +294,10 @@ def _remarks(
         Remark(
             "UnreadWeights",
             path,
-            f"weights in {quote(path)} were not compared: no index names them",
+            f"weights in {quote(path)} were not compared, for the model's own do not "
+            "include them; remove the file or publish it as a model of its own",
+            # Some server may load what lies beside the model's own weights.
+            WARNING if "/" in path else ERROR,
         )
         for path in weights.unread
     ]
@@ -323,6 +326,7 @@ def _remarks(
                 weights.paths[0],
                 f"{crooked} tensors do not begin at a multiple of their type's size; "
                 "some readers refuse or copy them",
+                INFO,
             )
         )
     return remarks

@@ -24,21 +24,6 @@ ADAPTER = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
-    """Something worth telling that does not prevent reading.
-
-    Attributes:
-        reason: Stable token.
-        path: File it is about.
-        message: Sentence for people.
-    """
-
-    reason: str
-    path: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class WeightFiles:
     """Which files to read, and what must be in them.
 

@@ -31,6 +31,7 @@ def load(
     depth_max: int = 64,
     values_max: int = 2_000_000,
     floats: bool = True,
+    constants: bool = False,
     malformed: str = "MalformedJson",
 ) -> Any:
     """Read one JSON text that has exactly one meaning.
@@ -42,6 +43,8 @@ def load(
         depth_max: Allowed nesting.
         values_max: Allowed number of values, members and elements together.
         floats: Whether numbers other than integers >= 0 are understood.
+        constants: Whether ``NaN`` and ``Infinity`` are, which are no JSON but which
+            Python programs write.
         malformed: Reason given when the text is not JSON.
 
     Raises:
@@ -62,7 +65,7 @@ def load(
             object_pairs_hook=reader.pairs,
             parse_int=reader.integer,
             parse_float=reader.real,
-            parse_constant=reader.constant,
+            parse_constant=float if constants else reader.constant,
         )
     except json.JSONDecodeError as error:
         reader.refuse(

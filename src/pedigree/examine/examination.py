@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Examine one model: list, hash, read, fingerprint, and say what was found.
+
+Wrong bytes are a finding, not an exception: the model has an exact identity and its
+evidence says what is wrong with it.  Exceptions mean that there is no evidence.
+Comparing with known models is done elsewhere; the evidence has no lineage yet.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from pedigree import __version__
+from pedigree.digests import Digest
+from pedigree.errors import ArtifactError, SourceUnavailable, quote
+from pedigree.evidence import Claim, Evidence, Finding, Resolution, Severity
+from pedigree.examine.listing import Listing, Progress, list_model
+from pedigree.examine.watched import Cancelled, WatchedSource
+from pedigree.fingerprint.build import build_fingerprint
+from pedigree.fingerprint.model import Fingerprint
+from pedigree.refs import ModelRef, Scheme
+from pedigree.sources import SourceSettings, open_source, resolve_identity
+from pedigree.tensors.checkpoint import Checkpoint
+from pedigree.tensors.config import read_declarations
+from pedigree.tensors.remarks import Declared, Remark
+
+_WEIGHT = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
+
+
+class FingerprintStore(Protocol):
+    """Fingerprints kept by the root digest of their model."""
+
+    def get(self, model_digest: Digest) -> Fingerprint | None:
+        """The fingerprint of a model, if kept."""
+        ...
+
+    def put(self, model_digest: Digest, fingerprint: Fingerprint) -> object:
+        """Keep a fingerprint."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamineSettings:
+    """Settings of an examination.
+
+    Attributes:
+        sources: Where models may be read from.
+        deadline_s: Seconds after which no further read begins; None for no end.
+    """
+
+    sources: SourceSettings
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What one examination gave.
+
+    Attributes:
+        evidence: All facts, without lineage.
+        fingerprint: Of the weights; None when they could not be read, in which case a
+            finding of severity Error says why.
+        resolution: What the reference resolved to.
+        reused: Whether the fingerprint was kept from before and no weights were read.
+        bytes_read: Bytes had from the source.
+        seconds: Time it took.
+    """
+
+    evidence: Evidence
+    fingerprint: Fingerprint | None
+    resolution: Resolution
+    reused: bool
+    bytes_read: int
+    seconds: float
+
+
+def examine(
+    ref: ModelRef,
+    *,
+    settings: ExamineSettings,
+    store: FingerprintStore | None = None,
+    now: datetime,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Examination:
+    """Examine the model a reference means.
+
+    Args:
+        ref: The reference.
+        settings: Sources and deadline.
+        store: Where fingerprints are kept; looked at before weights are read, and
+            given the new one.
+        now: Time of the examination, with a time zone.
+        progress: Told how far it is.
+        cancelled: Asked before every read.
+        clock: Monotonic seconds.
+
+    Raises:
+        SourceRefused: The source said no.
+        SourceUnavailable: The source failed for now; the model changed while it was
+            read (``ChangedWhileReading``); stopped (``Cancelled``,
+            ``DeadlineExceeded``).
+        ArtifactError: The bytes are so wrong that there is no digest of them.
+    """
+    start = clock()
+    deadline = None if settings.deadline_s is None else start + settings.deadline_s
+    source = WatchedSource(
+        open_source(ref, settings.sources), cancelled, clock, deadline
+    )
+    listing = list_model(source, progress)
+    declared, remarks = read_declarations(source, settings.sources.limits)
+    weights = _read_weights(source, settings, listing, store, progress)
+    _check_unchanged(source, settings)
+    resolution = Resolution(str(ref), str(source.ref), source.identity, _utc(now))
+    if store is not None and weights.fingerprint is not None and not weights.reused:
+        store.put(listing.manifest.root_digest, weights.fingerprint)
+    evidence = _evidence(listing, weights, declared, remarks, resolution)
+    return Examination(
+        evidence=evidence,
+        fingerprint=weights.fingerprint,
+        resolution=resolution,
+        reused=weights.reused,
+        bytes_read=source.bytes_read,
+        seconds=clock() - start,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """What reading the weights gave."""
+
+    fingerprint: Fingerprint | None
+    parameters: int
+    reused: bool
+    remarks: tuple[Remark, ...]
+    error: ArtifactError | None
+
+
+def _read_weights(
+    source: WatchedSource,
+    settings: ExamineSettings,
+    listing: Listing,
+    store: FingerprintStore | None,
+    progress: Progress | None,
+) -> _Weights:
+    remarks: tuple[Remark, ...] = ()
+    parameters = 0
+    try:
+        # Headers are read even when the fingerprint is kept: which files a server
+        # loads follows from their names, and the root digest does not bind names.
+        checkpoint = Checkpoint.open(source, settings.sources.limits)
+        remarks, parameters = checkpoint.remarks, checkpoint.parameters
+        kept = store.get(listing.manifest.root_digest) if store is not None else None
+        if kept is not None:
+            return _Weights(kept, parameters, True, remarks, None)
+        fingerprint = build_fingerprint(checkpoint, progress=_stage(progress))
+    except ArtifactError as error:
+        return _Weights(None, parameters, False, remarks, error)
+    return _Weights(fingerprint, parameters, False, remarks, None)
+
+
+def _stage(progress: Progress | None) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress("fingerprint", done, total)
+
+
+def _check_unchanged(source: WatchedSource, settings: ExamineSettings) -> None:
+    """Files that came or went are seen here; changed ones are seen when read."""
+    if source.ref.scheme is not Scheme.FILE:
+        return  # a commit cannot change
+    if resolve_identity(source.ref, settings.sources)[1] != source.identity:
+        raise SourceUnavailable(
+            f"model {quote(str(source.ref))} changed while it was being read",
+            reason="ChangedWhileReading",
+            hint="try again when the copy has finished",
+        )
+
+
+def _evidence(
+    listing: Listing,
+    weights: _Weights,
+    declared: Iterable[Declared],
+    remarks: Iterable[Remark],
+    resolution: Resolution,
+) -> Evidence:
+    manifest, fingerprint = listing.manifest, weights.fingerprint
+    findings = [
+        Finding(remark.reason, Severity(remark.severity), remark.path, remark.message)
+        for remark in (*listing.remarks, *weights.remarks, *remarks)
+    ]
+    if weights.error is not None:
+        error = weights.error
+        findings.append(
+            Finding(str(error.reason), Severity.ERROR, error.path, str(error))
+        )
+    findings.sort(key=lambda f: (_WEIGHT[f.severity], f.reason, f.path))
+    return Evidence(
+        digest=manifest.root_digest,
+        files=len(manifest.files),
+        size_bytes=manifest.size_bytes,
+        formats=listing.formats,
+        architecture=fingerprint.architecture if fingerprint else "",
+        parameters=fingerprint.parameters if fingerprint else weights.parameters,
+        findings=tuple(findings),
+        claims=tuple(
+            Claim(item.field, item.value, item.source)
+            for item in dict.fromkeys(declared)
+        ),
+        fingerprint=fingerprint.digest if fingerprint else None,
+        fingerprint_spec=fingerprint.spec if fingerprint else "",
+        engine=__version__,
+        examined_at=resolution.resolved_at,
+        resolutions=(resolution,),
+    )
+
+
+def _utc(now: datetime) -> str:
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
