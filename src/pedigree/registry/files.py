@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole files or none: how fingerprints and catalogues get onto a disk."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from pedigree.errors import SourceRefused, SourceUnavailable
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Survives a crash of the machine at any point: the content is on the disk before
+    the name points at it.
+
+    Raises:
+        SourceUnavailable: The disk is full or failing (reason ``WriteFailed``).
+        SourceRefused: This process may not write there (reason ``Forbidden``).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as part:
+            try:
+                part.write(data)
+                part.flush()
+                os.fsync(part.fileno())
+                Path(part.name).chmod(0o644)
+                Path(part.name).replace(path)
+            except BaseException:
+                Path(part.name).unlink(missing_ok=True)
+                raise
+        _sync_folder(path.parent)
+    except PermissionError as error:
+        raise SourceRefused(
+            f"{path} cannot be written: {error.strerror}", reason="Forbidden"
+        ) from error
+    except OSError as error:
+        raise SourceUnavailable(
+            f"{path} cannot be written: {error.strerror or error}",
+            reason="WriteFailed",
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes | None:
+    """A whole file of at most ``max_bytes``, one byte more if longer; None if absent.
+
+    Raises:
+        SourceRefused: This process may not read it (reason ``Forbidden``).
+        SourceUnavailable: The disk is failing (reason ``ReadFailed``).
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(max_bytes + 1)
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise SourceRefused(
+            f"{path} cannot be read: {error.strerror}", reason="Forbidden"
+        ) from error
+    except OSError as error:
+        raise SourceUnavailable(
+            f"{path} cannot be read: {error.strerror or error}", reason="ReadFailed"
+        ) from error
