@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs Go: finds one that is new enough, or gets one with pip, and builds with it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -69,25 +70,25 @@ class Go:
         log.unlink(missing_ok=True)
 
     def module_folder(self, module: GoModule, path: str) -> Path:
-        """Where Go keeps the sources of the dependency ``path`` of ``module``."""
-        command = [str(self.program), "list", "-mod=readonly", "-m"]
-        command += ["-f", "{{.Dir}}", path]
+        """Where Go keeps the sources of ``path``, which ``module`` depends on.
+
+        Downloads them if they are not there: without that Go knows no folder.
+        """
         result = subprocess.run(
-            command,
+            [self.program, "mod", "download", "-json", path],
             cwd=module.folder,
             env=self._env,
             capture_output=True,
             text=True,
             check=False,
         )
-        folder = Path(result.stdout.strip())
-        if result.returncode != 0 or not folder.is_absolute():
+        if result.returncode != 0:
             raise ProgramError(
-                f"go does not say where the sources of {path} are: exit code "
-                f"{result.returncode}, {result.stderr.strip()[-2000:]!r}; "
-                "build again where Go modules can be downloaded"
+                f"the sources of {path} could not be downloaded, exit code "
+                f"{result.returncode}: {(result.stdout + result.stderr)[-2000:]}\n"
+                "try again where Go modules can be had (see GOPROXY in go env)"
             )
-        return folder
+        return Path(json.loads(result.stdout)["Dir"])
 
 
 def run_showing(

@@ -13,13 +13,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from controlplane import servers
-from controlplane.binaries import ensure
 from controlplane.certificates import make_ca, make_leaf
 from controlplane.errors import ControlPlaneError, ProcessError
 from controlplane.kubeconfigs import certificate_user, write_kubeconfig
 from controlplane.kubectl import Kubectl
 from controlplane.ports import Port
 from controlplane.processes import Process, kill_all, stop_all
+from controlplane.programs import ensure
 
 CORE = ("etcd", "kube-apiserver", "kubectl")
 WORKLOADS = ("kube-controller-manager", "kube-scheduler", "kwok")
@@ -48,7 +48,7 @@ class ControlPlane:
         """Describe a control plane; nothing runs before ``start``.
 
         Args:
-            programs: What ``binaries.ensure`` returned; None means to call it, which
+            programs: What ``ensure`` returned; None means to call it, which
                 builds what is missing.
             workloads: True: Deployments become Running Pods (five programs). False:
                 only etcd and kube-apiserver, which start in half the time. Nothing

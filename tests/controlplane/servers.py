@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from controlplane.binaries import stage_files
 from controlplane.certificates import KeyPair, make_key, public_key, write_private
 from controlplane.ports import Port
 from controlplane.processes import Process
+from controlplane.programs import stage_files
 
 ISSUER = "https://kubernetes.default.svc"
 SERVICE_CIDR = (

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.binaries import cached_path, ensure, locate, main, stage_files
+from controlplane.binaries import ensure, ensure_promtool, main
 from controlplane.errors import ProgramError
 from controlplane.pins import KWOK_STAGES, PROGRAMS
-from controlplane.promtool import ensure_promtool
+from controlplane.programs import cached_path, locate, stage_files
 
 # Notes each call in $FAKE_GO/calls; $FAKE_GO/sleep and $FAKE_GO/fail steer it.
 FAKE_GO = r"""#!/bin/sh
 set -e
 case "$1" in
 env) echo "go${FAKE_GO_VERSION:-1.26.8}" ;;
-list) echo "$FAKE_GO/module" ;;
+mod) echo "{\"Dir\": \"$FAKE_GO/module\"}" ;;
 build)
   while [ "$1" != -o ]; do shift; done
   echo "$3" >> "$FAKE_GO/calls"
