@@ -59,6 +59,8 @@ __all__ = [
 
 _MEMBERS = ("allowedAncestors", "deniedAncestors", "claims", "formats", "pinned")
 _SELECTOR_MAX = 64
+MAX_AGE_MIN = timedelta(minutes=1)
+"""Shorter, and evidence would be stale before it could be used."""
 
 
 def load_policy(obj: Mapping[str, Any]) -> Policy | BrokenPolicy:
@@ -259,10 +261,13 @@ def _max_age(spec: Reader) -> timedelta | None:
         freshness.problem(f"is {quote(value, 80)}, wanted one like '24h'", "maxAge")
         return None
     try:
-        return parse_duration(value)
+        max_age = parse_duration(value)
     except ValueError as error:
         freshness.problem(str(error), "maxAge")
         return None
+    if max_age < MAX_AGE_MIN:
+        freshness.problem(f"is {quote(value)}, wanted at least 1m", "maxAge")
+    return max_age
 
 
 def check_references(

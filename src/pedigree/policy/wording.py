@@ -11,7 +11,7 @@ from pedigree.lineage.classes import LineageClass
 from pedigree.policy.terms import Ancestors
 
 MESSAGE_MAX_CHARS = 640
-"""The bound of ``message`` in the CRDs."""
+"""Long enough for every sentence here; the CRDs admit 1024."""
 _NAMES_SHOWN = 4
 
 
