@@ -16,7 +16,7 @@ from controlplane.binaries import ensure
 from controlplane.certificates import KeyPair, make_ca, make_leaf, write_private
 from controlplane.ports import Port
 from controlplane.processes import stop_all
-from stack import chart
+from stack.chart import install, render
 from stack.services import Service
 
 NAMESPACE = "pedigree-system"
@@ -85,8 +85,8 @@ class Stack:
             },
         }
         helm = ensure(["helm"])["helm"]
-        documents = chart.render(helm, namespace=NAMESPACE, values=values)
-        chart.install(
+        documents = render(helm, namespace=NAMESPACE, values=values)
+        install(
             self.plane,
             [each for each in documents if each["kind"] not in NOT_INSTALLED],
         )
