@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A comparison as JSON and as a table; the schema is in ``docs/cli.md``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from pedigree.cli.render import print_table
+from pedigree.errors import ConfigError, quote
+from pedigree.lineage.classes import LineageClass
+
+if TYPE_CHECKING:
+    from pedigree.lineage.results import Comparison, TestResult
+
+_SURVIVES = {
+    "HASH": "renaming, resharding, casts; not any edit of a tensor",
+    "ALIGN-neuron": "tuning, quantising, pruning, merging; not permuted neurons",
+    "ALIGN-residual": "the same; not permuted or rotated channels",
+    "GAMMA": "most edits of matrices; not folded norms",
+}
+
+
+def comparison_dict(found: Comparison) -> dict[str, Any]:
+    """What one comparison says."""
+    return {
+        "verdict": str(found.lineage),
+        "relation": found.relation,
+        "direction": str(found.direction),
+        "directionEvidence": found.direction_evidence,
+        "reason": found.reason,
+        "statement": found.statement,
+        "log10P": round(found.log10_p, 3),
+        "familySize": found.family_size,
+        "decidingTest": found.deciding.name if found.deciding else "",
+        "tests": [_test_dict(test) for test in found.tests],
+    }
+
+
+def _test_dict(test: TestResult) -> dict[str, Any]:
+    if test.reason is not None:
+        return {
+            "name": test.name,
+            "ran": False,
+            "reason": str(test.reason),
+            "detail": test.detail,
+        }
+    smallest = test.smallest_effect
+    return {
+        "name": test.name,
+        "ran": True,
+        "reason": "",
+        "detail": test.detail,
+        "effect": round(test.effect, 4),
+        "z": round(test.z, 3),
+        "log10P": round(test.log10_p, 3),
+        "method": test.method,
+        "n": test.n,
+        "cells": test.cells,
+        "samples": test.samples,
+        "deciding": test.deciding,
+        "smallestEffect": None if smallest is None else round(smallest, 4),
+        "pairs": [{"a": p.a, "b": p.b, "z": p.z} for p in test.pairs],
+    }
+
+
+def print_evidence(found: Comparison) -> None:
+    """The table of tests, run or not."""
+    print_table(
+        ("test", "effect", "Z", "log10 p", "rows", "would see", "survives, or why not"),
+        [_row(test) for test in found.tests],
+        right=(1, 2, 3, 4, 5),
+    )
+
+
+def _row(test: TestResult) -> tuple[str, ...]:
+    if test.reason is not None:
+        return (test.name, "-", "-", "-", "-", "-", f"{test.reason}: {test.detail}")
+    smallest = test.smallest_effect
+    is_hash = test.name == "HASH"
+    return (
+        test.name,
+        f"{test.effect:.3f}",
+        "-" if is_hash else f"{test.z:.1f}",
+        f"{test.log10_p:.1f}",
+        str(test.n),
+        "-" if smallest is None else f"{smallest:.2f}",
+        test.detail if is_hash else _SURVIVES[test.name],
+    )
+
+
+def layer_map(found: Comparison) -> str:
+    """Which blocks of B match which of A, in one line; empty if none do."""
+    pairs = next((t.pairs for t in found.tests if t.name == "ALIGN-neuron"), ())
+    if not pairs:
+        return ""
+    if all(pair.a == pair.b for pair in pairs):
+        return f"layers: all {len(pairs)} matching layers of B are at their place in A"
+    shown = ", ".join(f"{pair.b} is {pair.a}" for pair in pairs[:24])
+    more = "" if len(pairs) <= 24 else f", and {len(pairs) - 24} more"
+    return f"layers (of B, of A): {shown}{more}"
+
+
+def add_fail_on(parser: argparse.ArgumentParser) -> None:
+    """Add ``--fail-on``."""
+    parser.add_argument(
+        "--fail-on",
+        default="",
+        metavar="CLASS[,CLASS]",
+        help="exit with 1 if a verdict is one of these classes: "
+        + ", ".join(LineageClass),
+    )
+
+
+def fail_classes(text: str) -> frozenset[LineageClass]:
+    """Read the value of ``--fail-on``.
+
+    Raises:
+        ConfigError: A name is not that of a class.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    try:
+        return frozenset(LineageClass(name) for name in names)
+    except ValueError as error:
+        raise ConfigError(
+            f"--fail-on is {quote(text)}, wanted names of: {', '.join(LineageClass)}",
+            reason="UsageInvalid",
+        ) from error
+
+
+def is_failing(found: Iterable[Comparison], fail_on: frozenset[LineageClass]) -> bool:
+    """Whether a comparison has one of the classes."""
+    return any(item.lineage in fail_on for item in found)

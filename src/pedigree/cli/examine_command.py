@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pedigree examine``: all facts about one model, as the operator gathers them.
+
+The operator runs this command as a subprocess, so that no hostile model can take its
+memory or its time.
+"""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pedigree.cli.failure import EXIT_OK
+from pedigree.cli.models import source_settings, to_ref
+from pedigree.cli.progress import stage_progress
+from pedigree.cli.render import human_bytes, print_json, print_lines, print_table
+
+if TYPE_CHECKING:
+    from pedigree.examine import Examination
+
+SCHEMA = "pedigree.dev/examination/v1"
+
+
+def register(subparsers: Any) -> None:
+    """Add the command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "examine",
+        help="gather all facts about one model",
+        description="Gather all facts about one model: digest, formats, findings, "
+        "claims, fingerprint. A malformed model is a finding and exits with 0.",
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help="a folder, file:///folder or hf://org/repo"
+    )
+    parser.add_argument(
+        "--store", type=Path, metavar="DIR", help="where fingerprints are kept"
+    )
+    parser.add_argument(
+        "--file-root",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="folder that file:// models must be in; may be given several times",
+    )
+    parser.add_argument(
+        "--deadline",
+        type=float,
+        metavar="SECONDS",
+        help="seconds after which no further read begins",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Examine one model."""
+    import dataclasses
+
+    from pedigree.examine import ExamineSettings, examine
+    from pedigree.registry import FingerprintStore
+
+    roots = tuple(args.file_root) if args.file_root else None
+    sources = dataclasses.replace(source_settings(), file_roots=roots)
+    with stage_progress() as progress:
+        found = examine(
+            to_ref(args.model),
+            settings=ExamineSettings(sources=sources, deadline_s=args.deadline),
+            store=FingerprintStore(args.store) if args.store else None,
+            now=datetime.now(UTC),
+            progress=progress,
+        )
+    if args.json:
+        print_json(_document(found))
+    else:
+        _print(found)
+    return EXIT_OK
+
+
+def _document(found: Examination) -> dict[str, Any]:
+    from pedigree.evidence import to_spec, to_status
+
+    return {
+        "schema": SCHEMA,
+        "evidence": {
+            "spec": to_spec(found.evidence),
+            "status": to_status(found.evidence),
+        },
+        "reused": found.reused,
+        "bytesRead": found.bytes_read,
+        "seconds": round(found.seconds, 4),
+    }
+
+
+def _print(found: Examination) -> None:
+    evidence = found.evidence
+    fingerprint = str(evidence.fingerprint or "none: the weights cannot be read")
+    print_lines(
+        f"digest       {evidence.digest}",
+        f"files        {evidence.files}, {human_bytes(evidence.size_bytes)}",
+        f"formats      {', '.join(evidence.formats)}",
+        f"architecture {evidence.architecture or 'unknown'}",
+        f"weights      {evidence.parameters:,}",
+        f"fingerprint  {fingerprint}",
+        *(f"claims       {c.field}: {c.value} ({c.source})" for c in evidence.claims),
+    )
+    if evidence.findings:
+        print_table(
+            ("severity", "finding", "path", "message"),
+            [(f.severity, f.reason, f.path, f.message) for f in evidence.findings],
+        )
+    reused = ", fingerprint kept from before" if found.reused else ""
+    size = human_bytes(found.bytes_read)
+    print_lines(f"{size} read, {found.seconds:.2f} s{reused}")

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models named on the command line, brought to fingerprints."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pedigree.cli.progress import byte_progress
+from pedigree.errors import SourceRefused
+from pedigree.refs import ModelRef, Scheme, parse
+
+if TYPE_CHECKING:
+    from pedigree.fingerprint.model import Fingerprint
+    from pedigree.sources import SourceSettings
+
+FINGERPRINT_SUFFIX = ".fingerprint.safetensors"
+"""A file of this name is read as a fingerprint, any other as weights."""
+MODEL_HELP = (
+    "a folder or .safetensors file, file:///folder, hf://org/repo[@revision], "
+    f"or a stored fingerprint (*{FINGERPRINT_SUFFIX})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One model of a command.
+
+    Attributes:
+        name: As it was written.
+        uri: Its reference, pinned as far as its source can.
+        fingerprint: Of its weights.
+        bytes_read: Bytes had from its source.
+        seconds: Time it took.
+    """
+
+    name: str
+    uri: str
+    fingerprint: Fingerprint
+    bytes_read: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        made = self.fingerprint
+        return {
+            "model": self.name,
+            "uri": self.uri,
+            "architecture": made.architecture,
+            "parameters": made.parameters,
+            "layers": made.shape.layers,
+            "width": made.shape.width,
+            "fingerprint": {"digest": str(made.digest), "spec": made.spec},
+            "bytesRead": self.bytes_read,
+        }
+
+
+def to_ref(text: str) -> ModelRef:
+    """A reference from what a person types: a path needs no ``file://``.
+
+    Raises:
+        ModelRefError: It is neither a path nor a reference.
+    """
+    if "://" in text:
+        return parse(text)
+    # Not resolved: a link may change, and the source decides which links it follows.
+    path = os.path.abspath(Path(text).expanduser())  # noqa: PTH100
+    return parse(f"file://{path}")
+
+
+def source_settings() -> SourceSettings:
+    """Settings of sources for a person on their own machine.
+
+    The only place where the command reads ``HF_TOKEN`` and ``HF_ENDPOINT``.
+    """
+    from pedigree.sources import SourceSettings
+    from pedigree.sources.settings import HUB_ENDPOINT
+
+    return SourceSettings(
+        hub_token=os.environ.get("HF_TOKEN") or None,
+        hub_endpoint=os.environ.get("HF_ENDPOINT") or HUB_ENDPOINT,
+    )
+
+
+def read_subject(text: str) -> Subject:
+    """Read the fingerprint of a model, from its weights or as it was stored.
+
+    Raises:
+        PedigreeError: The model cannot be had or read.
+    """
+    started = time.perf_counter()
+    ref = to_ref(text)
+    if ref.scheme is Scheme.FILE and ref.location.endswith(FINGERPRINT_SUFFIX):
+        return _read_stored(text, ref, started)
+    from pedigree.fingerprint.build import build_fingerprint
+    from pedigree.sources import open_source
+    from pedigree.tensors.checkpoint import Checkpoint
+
+    source = open_source(ref, source_settings())
+    checkpoint = Checkpoint.open(source)
+    with byte_progress(f"reading {text}") as progress:
+        fingerprint = build_fingerprint(checkpoint, progress=progress)
+    return Subject(
+        text,
+        str(source.ref),
+        fingerprint,
+        source.bytes_read,
+        time.perf_counter() - started,
+    )
+
+
+def _read_stored(text: str, ref: ModelRef, started: float) -> Subject:
+    from pedigree.fingerprint.codec import STORED_MAX_BYTES, decode
+    from pedigree.registry.files import read_bounded
+
+    data = read_bounded(Path(ref.location), STORED_MAX_BYTES)
+    if data is None:
+        raise SourceRefused(f"there is no fingerprint {text!r}", reason="NotFound")
+    fingerprint = decode(data, path=text)
+    return Subject(
+        text, str(ref), fingerprint, len(data), time.perf_counter() - started
+    )
