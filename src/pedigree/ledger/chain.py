@@ -147,7 +147,9 @@ def record_from_row(row: Sequence[Any]) -> Record:
     seq, leaf, *hashes = row[:4]
     try:
         hashed, chained = (Digest(value.hex()) for value in hashes)
-        body = leaf.encode() if isinstance(leaf, str) else bytes(leaf)
+        body = leaf.encode() if isinstance(leaf, str) else leaf
+        if not isinstance(body, bytes):
+            raise TypeError(f"the leaf is a {type(leaf).__name__}")
         return Record(seq, body, hashed, chained)
     except (AttributeError, TypeError, ValueError) as error:
         raise LedgerError(

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pedigree.digests import canonical_json
+from pedigree.errors import LedgerError
 from pedigree.evidence import Match, match_to_dict
 from pedigree.ledger.form import (
-    ENTRY_MAX_BYTES,
     MODELS_MAX,
     NAME_MAX_CHARS,
     SCHEMA,
@@ -223,11 +222,13 @@ def _build(
             for model in models
         ],
     }
-    for bounds in _BOUNDS:
-        cut = _cut(whole, bounds)
-        if len(canonical_json(cut)) <= ENTRY_MAX_BYTES:
-            break
-    return validate(cut)
+    *roomy, tightest = _BOUNDS
+    for bounds in roomy:
+        try:
+            return validate(_cut(whole, bounds))
+        except LedgerError:  # perhaps too long; the last try says what is wrong
+            continue
+    return validate(_cut(whole, tightest))
 
 
 def _cut(entry: Mapping[str, Any], bounds: _Bounds) -> dict[str, Any]:
