@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the lineage in the evidence up to date with the known references."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from pedigree.digests import Digest
+from pedigree.errors import PedigreeError
+from pedigree.evidence import Evidence, Lineage
+from pedigree.registry.store import FingerprintStore
+from pedigree_operator.index import Index
+from pedigree_operator.kinds import Key, Kind
+from pedigree_operator.lookups import Lookups
+from pedigree_operator.metrics import Metrics
+from pedigree_operator.recorder import Recorder
+from pedigree_operator.rescan import FingerprintMissing, Rescanner
+
+log = logging.getLogger(__name__)
+
+
+class Lineages:
+    """Compares again what is stale; examines again only where a fingerprint is lost.
+
+    Args:
+        index: What is known.
+        store: Fingerprints.
+        rescanner: Compares.
+        recorder: Records.
+        metrics: Counts.
+        now: Wall clock.
+        wake: Has objects looked at.
+    """
+
+    def __init__(
+        self,
+        *,
+        index: Index,
+        store: FingerprintStore,
+        rescanner: Rescanner,
+        recorder: Recorder,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+        wake: Callable[[Key], None],
+    ) -> None:
+        self._index = index
+        self._store = store
+        self._rescanner = rescanner
+        self._recorder = recorder
+        self._metrics = metrics
+        self._now = now
+        self._wake = wake
+        self._lookups: Lookups
+        self._tried: set[tuple[Digest, str]] = set()
+        self._doubted: set[Digest] = set()
+        self.failed: dict[Digest, str] = {}
+        """Digests whose lineage cannot be brought up to date, and why."""
+
+    def assemble(self, lookups: Lookups) -> None:
+        """Take in the lookups, which in turn need this."""
+        self._lookups = lookups
+
+    def is_stored(self, digest: Digest) -> bool:
+        """Whether a usable fingerprint of the model is stored."""
+        return digest not in self._doubted and self._store.path(digest).is_file()
+
+    def examined(self, digest: Digest) -> None:
+        """A model was examined: its fingerprint is as good as new."""
+        self._doubted.discard(digest)
+        self.failed.pop(digest, None)
+        self._tried = {pair for pair in self._tried if pair[0] != digest}
+
+    async def compare(self, evidence: Evidence) -> Lineage | None:
+        """Lineage of a model just examined; None leaves it to :meth:`refresh`."""
+        if evidence.fingerprint is None:
+            return None
+        try:
+            return await self._compare(evidence)
+        except PedigreeError as error:
+            log.warning("%s is compared later: %s", evidence.digest, error)
+            return None
+
+    async def refresh(self, key: Key) -> None:
+        """Bring the lineage of one ``ModelEvidence`` up to date, if it is stale.
+
+        Raises:
+            PedigreeError: Not now; try again.
+        """
+        evidence = self._index.evidence_named(key.name)
+        if evidence is None or not self._index.is_stale(evidence):
+            return
+        try:
+            lineage = await self._compare(evidence)
+        except FingerprintMissing as error:
+            if error.reference:
+                self._read_reference_again(error.reference)
+                raise
+            self._examine_again(evidence, key, error)
+            return
+        self.failed.pop(evidence.digest, None)
+        await self._recorder.set_lineage(evidence.digest, lineage)
+
+    async def _compare(self, evidence: Evidence) -> Lineage:
+        compared = self._index.compared
+        lineage = await self._rescanner.compare(evidence, compared, self._now())
+        self._metrics.rescans.inc()
+        return lineage
+
+    def _read_reference_again(self, name: str) -> None:
+        digest, _ = self._index.compared.get(name, (None, ""))
+        if digest is not None:
+            self._doubted.add(digest)
+            self._wake(Key(Kind.REFERENCE_MODEL, "", name))
+
+    def _examine_again(
+        self, evidence: Evidence, key: Key, error: FingerprintMissing
+    ) -> None:
+        """Try each reference that led to this model once; then give up and say so."""
+        for seen in evidence.resolutions:
+            attempt = (evidence.digest, seen.uri)
+            if attempt not in self._tried:
+                self._tried.add(attempt)
+                log.warning("%s; reading %s again", error.message, seen.uri)
+                self._lookups.examine(seen.uri, key)
+                return
+        self.failed[evidence.digest] = error.message
+        for user in self._index.users(evidence):
+            self._wake(user)

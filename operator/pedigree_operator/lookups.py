@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this process knows of each model reference, and the work to learn more.
+
+One lookup per reference at a time, and one examination per content at a time, however
+many objects wait for it.  What is learnt here is not durable: what must survive is in
+the evidence and in the status of the objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pedigree.digests import Digest
+from pedigree.errors import (
+    ArtifactError,
+    ModelRefError,
+    PedigreeError,
+    SourceRefused,
+    SourceUnavailable,
+)
+from pedigree.policy.verdict import Reason
+from pedigree_operator.jobs import Examined
+from pedigree_operator.kinds import Key
+
+REFUSED_RETRY = timedelta(hours=1)
+"""A refusal stands until the reference changes; but somebody may fix the source."""
+BACKOFF_FIRST = timedelta(seconds=5)
+BACKOFF_MAX = timedelta(minutes=15)
+_DOUBLINGS_MAX = 16
+
+log = logging.getLogger(__name__)
+
+
+class Stage(StrEnum):
+    """What is being done about a reference."""
+
+    IDLE = "Idle"
+    RESOLVING = "Resolving"
+    EXAMINING = "Examining"
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """What a reference meant, and when.
+
+    Attributes:
+        pinned_uri: The reference pinned as far as its source can.
+        identity: The source's cheap identity.
+        at: When it was asked.
+        digest: Root digest of the content, where it was examined just now.
+    """
+
+    pinned_uri: str
+    identity: str
+    at: datetime
+    digest: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a reference could not be resolved or examined.
+
+    Attributes:
+        reason: Of the closed set.
+        detail: The source's own token, such as ``NotFound``.
+        message: For people.
+        retry_at: When to try again.
+        count: Failures in a row.
+    """
+
+    reason: Reason
+    detail: str
+    message: str
+    retry_at: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class UriState:
+    """What this process knows of one reference.
+
+    Attributes:
+        located: From the last success.
+        failure: If the last attempt failed.
+        stage: What is going on.
+    """
+
+    located: Located | None = None
+    failure: Failure | None = None
+    stage: Stage = Stage.IDLE
+
+
+UNSEEN = UriState()
+
+
+def failure_from(error: PedigreeError, now: datetime, count: int) -> Failure:
+    """How an error is told and when to try again.
+
+    Args:
+        error: What was raised.
+        now: When.
+        count: Failures in a row, this one included.
+    """
+    if isinstance(error, SourceRefused | ModelRefError):
+        wait = REFUSED_RETRY
+    else:
+        wait = min(BACKOFF_FIRST * 2 ** min(count - 1, _DOUBLINGS_MAX), BACKOFF_MAX)
+    asked = getattr(error, "retry_after_s", None)
+    if asked is not None:
+        wait = max(wait, timedelta(seconds=min(float(asked), 86400.0)))
+    return Failure(_reason(error), error.reason, str(error), now + wait, count)
+
+
+def _reason(error: PedigreeError) -> Reason:
+    match error:
+        case SourceRefused():
+            return Reason.SOURCE_REFUSED
+        case SourceUnavailable():
+            return Reason.SOURCE_UNAVAILABLE
+        case ModelRefError():
+            return Reason.REFERENCE_INVALID
+        case ArtifactError():
+            return Reason.ARTIFACT_INVALID
+    return Reason.INTERNAL_ERROR
+
+
+class Lookups:
+    """Runs lookups and remembers what came of them.
+
+    Args:
+        resolve: Asks a source, cheaply, what a reference means now.
+        examine: Examines a model, and records the evidence before it returns.
+        now: Wall clock.
+        wake: Called with each object that waited for a lookup, when it has ended.
+        concurrency: Examinations at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolve: Callable[[str], Awaitable[Located]],
+        examine: Callable[[str], Awaitable[Examined]],
+        now: Callable[[], datetime],
+        wake: Callable[[Key], None],
+        concurrency: int,
+    ) -> None:
+        self._resolve = resolve
+        self._examine = examine
+        self._now = now
+        self._wake = wake
+        self._states: dict[str, UriState] = {}
+        self._waiting: dict[str, set[Key]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._contents: dict[tuple[str, str], asyncio.Task[Examined]] = {}
+        self._slots = asyncio.Semaphore(concurrency)
+        self._resolving = asyncio.Semaphore(4 * concurrency)
+        self.in_flight = 0
+        """Examinations that run now."""
+
+    def state(self, uri: str) -> UriState:
+        """What is known of a reference."""
+        return self._states.get(uri, UNSEEN)
+
+    def resolve(self, uri: str, key: Key) -> None:
+        """Ask what a reference means now, unless that is going on already."""
+        self._start(uri, key, Stage.RESOLVING, self._resolve_once)
+
+    def examine(self, uri: str, key: Key) -> None:
+        """Examine what a reference means, unless that is going on already."""
+        self._start(uri, key, Stage.EXAMINING, self._examine_once)
+
+    def forgive(self, uri: str) -> None:
+        """Let a reference that failed be tried again at once."""
+        state = self._states.get(uri)
+        if state is not None and state.failure is not None:
+            soon = replace(state.failure, retry_at=self._now())
+            self._states[uri] = replace(state, failure=soon)
+
+    def keep_only(self, uris: set[str]) -> None:
+        """Forget references that nobody uses any more."""
+        for uri in list(self._states):
+            if uri not in uris and self._states[uri].stage is Stage.IDLE:
+                del self._states[uri]
+
+    async def stop(self) -> None:
+        """End everything that runs."""
+        tasks = [*self._tasks, *self._contents.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(
+        self,
+        uri: str,
+        key: Key,
+        stage: Stage,
+        work: Callable[[str], Awaitable[Located]],
+    ) -> None:
+        self._waiting.setdefault(uri, set()).add(key)
+        state = self.state(uri)
+        if state.stage is not Stage.IDLE:
+            return
+        self._states[uri] = replace(state, stage=stage)
+        task = asyncio.create_task(self._run(uri, work), name=f"{stage} {uri}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, uri: str, work: Callable[[str], Awaitable[Located]]) -> None:
+        failed = self.state(uri).failure
+        try:
+            located = await work(uri)
+        except PedigreeError as error:
+            self._fail(uri, error, 1 + (failed.count if failed else 0))
+        except Exception as error:
+            log.exception("lookup of %s failed unexpectedly", uri)
+            bug = PedigreeError(f"{type(error).__name__}: {error}")
+            self._fail(uri, bug, 1 + (failed.count if failed else 0))
+        else:
+            self._states[uri] = UriState(located=located)
+        finally:
+            for key in self._waiting.pop(uri, set()):
+                self._wake(key)
+
+    def _fail(self, uri: str, error: PedigreeError, count: int) -> None:
+        failure = failure_from(error, self._now(), count)
+        located = self.state(uri).located
+        self._states[uri] = UriState(located=located, failure=failure)
+        log.warning(
+            "model reference failed: %s",
+            failure.message,
+            extra={"fields": {"uri": uri, "reason": failure.detail, "count": count}},
+        )
+
+    async def _resolve_once(self, uri: str) -> Located:
+        async with self._resolving:
+            return await self._resolve(uri)
+
+    async def _examine_once(self, uri: str) -> Located:
+        located = self.state(uri).located
+        content = (located.pinned_uri, located.identity) if located else (uri, "")
+        task = self._contents.get(content)
+        if task is None:
+            task = asyncio.create_task(self._examine_slotted(uri))
+            self._contents[content] = task
+            task.add_done_callback(lambda _: self._contents.pop(content, None))
+        examined = await asyncio.shield(task)
+        digest = examined.evidence.digest
+        seen = examined.evidence.resolutions[0]
+        if seen.uri == uri or located is None:
+            return Located(seen.pinned_uri, seen.identity, self._now(), digest)
+        return replace(located, digest=digest)
+
+    async def _examine_slotted(self, uri: str) -> Examined:
+        async with self._slots:
+            self.in_flight += 1
+            try:
+                return await self._examine(uri)
+            finally:
+                self.in_flight -= 1
