@@ -12,6 +12,7 @@ def review(
     operation: str = "CREATE",
     obj: Object | None = None,
     old: Object | None = None,
+    /,
     **request: Any,
 ) -> Object:
     """An AdmissionReview about a ModelDeployment.

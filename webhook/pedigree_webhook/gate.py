@@ -173,6 +173,7 @@ class Gate:
 def _waits_for_namespace(request: AdmissionRequest, view: StoreView) -> bool:
     return (
         request.operation is Operation.CREATE
+        and request.namespace != ""
         and not view.unsynced
         and request.namespace not in view.snapshot.namespaces
     )
