@@ -3,6 +3,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -207,23 +208,25 @@ def test_chart_application_and_package_have_one_version() -> None:
     assert METADATA["version"] == METADATA["appVersion"] == __version__
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/install.md"])
-def test_documentation_names_only_values_that_exist(name: str) -> None:
-    text = (chart.CHART.parents[1] / name).read_text("utf-8")
-    known = {f".{'.'.join(path)}" for path in leaves(DEFAULTS, SCHEMA)}
-    set_ = [
-        word.partition("=")[0]
-        for line in text.splitlines()
-        for flag in ("--set ", "--set-file ", "--set-string ")
-        if flag in line
-        for word in [line.partition(flag)[2].split()[0].strip("'\"")]
-    ]
-    unknown = [
-        value
-        for value in set_
-        if not any(f".{value.split('[')[0]}".startswith(path) for path in known)
-    ]
-    assert unknown == []
+INSTALL = (chart.CHART.parents[1] / "docs" / "install.md").read_text("utf-8")
+# Blocks that are part of a values file; the others are objects of the cluster.
+FRAGMENTS = [
+    block
+    for block in re.findall(r"```yaml\n(.*?)```", INSTALL, re.DOTALL)
+    if "apiVersion" not in yaml.safe_load(block)
+]
+
+
+def test_the_guide_sets_only_values_that_exist() -> None:
+    known = {".".join(path) for path in leaves(DEFAULTS, SCHEMA)}
+    named = set(re.findall(r"--set(?:-file)? ([\w.]+)=", INSTALL))
+    assert len(named) > 3
+    assert named - known == set()
+
+
+@pytest.mark.parametrize("fragment", FRAGMENTS)
+def test_values_that_the_guide_shows_are_accepted(helm: Path, fragment: str) -> None:
+    chart.render(helm, namespace=NAMESPACE, values=merged(yaml.safe_load(fragment)))
 
 
 def test_the_notes_tell_the_next_three_commands(helm: Path) -> None:
