@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model references: what is understood, what is refused, and the round-trip law."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pedigree import refs
+from pedigree.errors import ModelRefError
+from pedigree.refs import ModelRef, Scheme
+
+_WORD = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True).filter(
+    lambda word: ".." not in word
+)
+_FOLDER = st.text(
+    st.characters(exclude_characters="/\x00", exclude_categories=["Cs"]),
+    min_size=1,
+    max_size=20,
+).filter(lambda part: part not in (".", ".."))
+
+
+@given(st.lists(_FOLDER, min_size=1, max_size=5))
+def test_a_file_reference_prints_as_it_is_read(parts: list[str]) -> None:
+    ref = ModelRef(Scheme.FILE, "/" + "/".join(parts))
+    assert refs.parse(str(ref)) == ref
+
+
+@given(_WORD, _WORD, st.none() | _WORD)
+def test_a_hub_reference_prints_as_it_is_read(
+    org: str, repo: str, revision: str | None
+) -> None:
+    ref = ModelRef(Scheme.HUB, f"{org}/{repo}", revision)
+    assert refs.parse(str(ref)) == ref
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_reference_or_a_named_error(text: str) -> None:
+    for prefix in ("", "file://", "file:///", "hf://", "hf://org/repo@"):
+        try:
+            ref = refs.parse(prefix + text)
+        except ModelRefError:  # any other error fails the test
+            continue
+        assert refs.parse(str(ref)) == ref
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("llama", "names no scheme"),
+        ("s3://bucket/model", "understood are file, hf"),
+        ("file://models/a", "wanted an absolute one"),
+        ("file:////models/a", "wanted an absolute one"),
+        ("file:///models/../etc", "'..'"),
+        ("file:///models/\x00", "'..'"),
+        ("hf://llama", "wanted org/repo"),
+        ("hf://org/repo/file", "wanted org/repo"),
+        ("hf://org/../repo", "wanted org/repo"),
+        ("hf://org/repo@", "wanted a commit, tag or branch"),
+        ("hf://org/repo@a..b", "wanted a commit, tag or branch"),
+        ("hf://org/repo@a b", "wanted a commit, tag or branch"),
+        ("file:///" + "a" * 1100, "allowed are 1024"),
+    ],
+)
+def test_a_wrong_reference_says_what_was_wanted(text: str, said: str) -> None:
+    with pytest.raises(ModelRefError, match=said.replace(".", r"\.")):
+        refs.parse(text)
+
+
+def test_only_a_full_commit_is_pinned() -> None:
+    assert refs.parse("hf://org/repo@" + "a1" * 20).pinned
+    assert not refs.parse("hf://org/repo@" + "a1" * 19).pinned
+    assert not refs.parse("hf://org/repo@main").pinned
+    assert not refs.parse("hf://org/repo").pinned
+    assert not refs.parse("file:///models/a").pinned
+
+
+def test_a_hostile_reference_is_not_shown_whole() -> None:
+    with pytest.raises(ModelRefError) as caught:
+        refs.parse("hf://" + "x" * 900)
+    assert len(str(caught.value)) < 700
