@@ -15,6 +15,7 @@ import pytest
 from kubernetes import client, config
 
 from controlplane import CommandError, ControlPlane, ControlPlaneError
+from controlplane.ports import Port
 from controlplane.processes import is_alive
 
 GATE = "pedigree.dev/lineage"
@@ -54,6 +55,14 @@ plane = ControlPlane(workloads=sys.argv[1] == "workloads").start()
 print(*(process.pid for process in plane.processes.values()), flush=True)
 time.sleep(600)
 """
+
+
+class TakenPort(Port):
+    """Somebody listens on it already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._socket.listen()
 
 
 def wait_for(true: Callable[[], bool], timeout_s: float = 30.0) -> None:
@@ -280,6 +289,26 @@ def test_a_program_that_fails_to_start_shows_its_log_and_leaves_nothing(
     with pytest.raises(ControlPlaneError, match=r"(?s)ended with.*no-such-flag"):
         plane.start()
     assert not list(tmp_path.iterdir())
+
+
+def test_it_starts_on_other_ports_when_its_own_are_taken(
+    programs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    taken: list[TakenPort] = []
+
+    def port() -> Port:
+        if len(taken) == 3:  # the first attempt's are taken, the second's are free
+            return Port()
+        taken.append(TakenPort())
+        return taken[-1]
+
+    monkeypatch.setattr("controlplane.plane.Port", port)
+    with ControlPlane(programs=programs, workloads=False) as plane:
+        assert plane.get("namespace", "default")["status"]["phase"] == "Active"
+        assert plane.url not in {port.url("https") for port in taken}
+        assert [plane.data] == list(tmp_path.iterdir())
+    assert len(taken) == 3
 
 
 def test_what_is_kept_holds_one_log_per_program(

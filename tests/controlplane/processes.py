@@ -120,6 +120,7 @@ class Process:
         self._env = env
         self._cwd = cwd
         self._popen: subprocess.Popen[bytes] | None = None
+        self._terminated = False  # and not yet seen to the end by stop()
 
     def start(self) -> Self:
         """Start it, or start it again after it has ended; the log is appended to.
@@ -140,6 +141,7 @@ class Process:
             )
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._popen = _forker.run(self._fork)
+        self._terminated = False
         return self
 
     def _fork(self) -> "subprocess.Popen[bytes]":
@@ -220,23 +222,31 @@ class Process:
     def terminate(self) -> None:
         """Ask it to end (SIGTERM); does not wait."""
         if self.running:
+            self._terminated = True
             self._started.terminate()
 
     def kill(self) -> None:
         """End it at once, and what it started in its process group (SIGKILL)."""
         if self.running:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+            self._kill_group()
 
     def stop(self, grace_s: float = 5.0) -> None:
-        """Terminate; kill what is left after ``grace_s``; wait for the end."""
-        if self._popen is None:
+        """Terminate; kill what is left of it after ``grace_s``; wait for the end.
+
+        What it started in its process group ends with it. Does nothing if it has ended.
+        """
+        if not (self.running or self._terminated):
             return
         self.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._popen.wait(grace_s)
-        self.kill()
-        self._popen.wait()
+            self._started.wait(grace_s)
+        self._kill_group()
+        self._started.wait()
+        self._terminated = False
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # nobody is left in it
+            os.killpg(self.pid, signal.SIGKILL)
 
     def tail(self, lines: int = 30) -> str:
         """The log's last lines, under a heading that names the file."""
@@ -275,7 +285,7 @@ def kill_all(processes: Sequence[Process]) -> None:
     for process in processes:
         process.kill()
     for process in processes:
-        process.stop()
+        process.stop()  # waits
 
 
 def stop_all(processes: Sequence[Process], grace_s: float = 5.0) -> None:

@@ -15,7 +15,7 @@ from controlplane.errors import ProgramError
 from controlplane.pins import KWOK_STAGES, PROGRAMS
 from controlplane.programs import cached_path, locate, stage_files
 
-# Notes each call in $FAKE_GO/calls; $FAKE_GO/sleep and $FAKE_GO/fail steer it.
+# Notes each call in $FAKE_GO/calls; $FAKE_GO/rounds and $FAKE_GO/fail steer it.
 FAKE_GO = r"""#!/bin/sh
 set -e
 case "$1" in
@@ -27,7 +27,8 @@ build)
   mkdir -p "$GOCACHE" && echo compiled > "$GOCACHE/object"
   if [ -e "$FAKE_GO/fail" ]; then seq 1 100; echo "no space left"; exit 1; fi
   echo half > "$2"
-  if [ -e "$FAKE_GO/sleep" ]; then sleep "$(cat "$FAKE_GO/sleep")"; fi
+  rounds="$(cat "$FAKE_GO/rounds" 2>/dev/null || echo 0)"
+  while [ "$rounds" -gt 0 ]; do rounds=$((rounds - 1)); sleep 0.05; done
   printf '#!/bin/sh\necho %s\n' "$3" > "$2"
   chmod +x "$2"
   ;;
@@ -120,7 +121,7 @@ def test_kwok_comes_with_its_stage_files(environ: dict[str, str]) -> None:
 
 
 def test_several_processes_at_once_build_once(environ: dict[str, str]) -> None:
-    (Path(environ["FAKE_GO"]) / "sleep").write_text("0.3")
+    (Path(environ["FAKE_GO"]) / "rounds").write_text("6")
     started = [start_ensure(environ, "etcd") for _ in range(3)]
     said = [process.communicate(timeout=60)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], said
@@ -131,8 +132,8 @@ def test_several_processes_at_once_build_once(environ: dict[str, str]) -> None:
 def test_a_build_that_is_killed_leaves_no_program_and_the_next_one_succeeds(
     environ: dict[str, str],
 ) -> None:
-    sleep = Path(environ["FAKE_GO"]) / "sleep"
-    sleep.write_text("600")
+    rounds = Path(environ["FAKE_GO"]) / "rounds"
+    rounds.write_text("10000")
     folder = cached_path(PROGRAMS["etcd"], environ).parent
     with start_ensure(environ, "etcd") as process:
         deadline = time.monotonic() + 30
@@ -141,7 +142,7 @@ def test_a_build_that_is_killed_leaves_no_program_and_the_next_one_succeeds(
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert locate(PROGRAMS["etcd"], environ) is None
-    sleep.unlink()
+    rounds.unlink()
     etcd = ensure(["etcd"], environ=environ)["etcd"]
     assert [path.name for path in folder.iterdir()] == ["etcd"]
     assert os.access(etcd, os.X_OK)

@@ -20,8 +20,11 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from controlplane.processes import Process
-child = Process("child", [sys.argv[1], "-c", "sleep 600"], log=Path(sys.argv[2]))
-print(child.start().pid, flush=True)
+log = Path(sys.argv[2])
+script = "echo ready; exec sleep 600"
+child = Process("child", [sys.argv[1], "-c", script], log=log).start()
+child.wait_until(lambda: log.read_text() == "ready\\n", timeout_s=10, wanted="runs")
+print(child.pid, flush=True)
 time.sleep(600)
 """
 
@@ -78,15 +81,18 @@ def test_a_child_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
-    process = shell(tmp_path, "echo ready; sleep 600")
-    thread = threading.Thread(target=process.start)
+    process = shell(tmp_path, "echo ready; exec sleep 600")
+
+    def start() -> None:  # and end only when the child has asked for its signal
+        process.start().wait_until(
+            lambda: process.log.read_text() == "ready\n", timeout_s=10, wanted="runs"
+        )
+
+    thread = threading.Thread(target=start)
     thread.start()
     thread.join()
     try:
-        process.wait_until(
-            lambda: "ready" in process.log.read_text(), timeout_s=10, wanted="says so"
-        )
-        time.sleep(0.05)  # the kernel's signal would have come long ago
+        time.sleep(0.1)  # the kernel's signal would have come long ago
         assert process.running
     finally:
         process.stop()
@@ -100,7 +106,7 @@ def test_a_program_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 def test_a_running_process_is_not_started_twice(tmp_path: Path) -> None:
     with (
-        shell(tmp_path, "sleep 600") as process,
+        shell(tmp_path, "exec sleep 600") as process,
         pytest.raises(ProcessError, match="runs as process"),
     ):
         process.start()
@@ -123,7 +129,7 @@ def test_waiting_for_one_that_ended_shows_its_log(tmp_path: Path) -> None:
 
 def test_waiting_for_what_never_happens_gives_up(tmp_path: Path) -> None:
     with (
-        shell(tmp_path, "sleep 600") as process,
+        shell(tmp_path, "exec sleep 600") as process,
         pytest.raises(ProcessError, match=r"after 0\.1 s it is not true that it answe"),
     ):
         process.wait_until(lambda: False, timeout_s=0.1, wanted="answers")
@@ -140,23 +146,42 @@ def test_one_that_ignores_sigterm_is_killed_after_the_grace_period(
     assert process.exit_code == -signal.SIGKILL
 
 
-def test_kill_ends_what_the_process_has_started_too(tmp_path: Path) -> None:
-    process = shell(tmp_path, "sleep 600 & echo $!; wait").start()
+def terminate_wait_stop(process: Process) -> None:
+    process.terminate()
+    process.wait(10)
+    process.stop()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        Process.kill,
+        Process.stop,
+        terminate_wait_stop,
+        lambda process: stop_all([process]),
+        lambda process: kill_all([process]),
+    ],
+    ids=["kill", "stop", "terminate-wait-stop", "stop_all", "kill_all"],
+)
+def test_what_the_process_has_started_ends_with_it(
+    end: Callable[[Process], None], tmp_path: Path
+) -> None:
+    process = shell(tmp_path, "sleep 60 & echo $!; wait").start()
     process.wait_until(
-        lambda: bool(process.log.read_text().strip()), timeout_s=10, wanted="forks"
+        lambda: process.log.read_text().endswith("\n"), timeout_s=10, wanted="forks"
     )
     grandchild = int(process.log.read_text())
     assert is_alive(grandchild)
-    process.kill()
-    assert process.wait(10) == -signal.SIGKILL
+    end(process)
     wait_for(lambda: not is_alive(grandchild))
+    assert process.wait(10) < 0
 
 
 @pytest.mark.parametrize("end", [stop_all, kill_all])
 def test_several_are_ended_together(
     end: Callable[[list[Process]], None], tmp_path: Path
 ) -> None:
-    started = [shell(tmp_path, "sleep 600", name).start() for name in "abc"]
+    started = [shell(tmp_path, "exec sleep 600", name).start() for name in "abc"]
     end([*started, shell(tmp_path, "exit", "never-started")])
     assert not any(is_alive(process.pid) for process in started)
 
