@@ -108,7 +108,7 @@ class Piece:
     third: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Family:
     """One way of naming tensors.
 

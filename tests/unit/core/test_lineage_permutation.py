@@ -18,7 +18,10 @@ from pedigree.lineage import permutation
 def _all_traces(d: NDArray[np.float64]) -> NDArray[np.float64]:
     n = len(d)
     return np.array(
-        [d[np.arange(n), list(order)].sum() for order in itertools.permutations(range(n))]
+        [
+            d[np.arange(n), list(order)].sum()
+            for order in itertools.permutations(range(n))
+        ]
     )
 
 
@@ -37,9 +40,7 @@ def test_the_four_moments_are_those_of_all_permutations(seed: int) -> None:
     assert traces.mean() == pytest.approx(0, abs=1e-9)
     assert exact.variance == pytest.approx(traces.var())
     assert exact.skewness == pytest.approx((traces**3).mean() / deviation**3)
-    assert exact.excess_kurtosis == pytest.approx(
-        (traces**4).mean() / deviation**4 - 3
-    )
+    assert exact.excess_kurtosis == pytest.approx((traces**4).mean() / deviation**4 - 3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -69,9 +70,7 @@ def test_the_bound_for_two_blocks_is_never_below_the_exact_p_value() -> None:
         assert permutation.log10_bound([first, second], total) >= math.log10(exact)
 
 
-def test_a_perfect_pairing_reaches_but_never_passes_the_floor_of_one_in_n_factorial() -> (
-    None
-):
+def test_a_perfect_pairing_reaches_the_floor_of_one_in_n_factorial() -> None:
     n = 32
     d = permutation.centre(np.eye(n))
     floor = -math.lgamma(n + 1) / math.log(10)
@@ -99,7 +98,8 @@ def test_p_values_of_random_pairings_are_uniform_where_they_are_large() -> None:
     other = random.standard_t(3, (24, 10)) + 3 * random.normal(size=10)
     p = np.array(
         [
-            10 ** permutation.tail(
+            10
+            ** permutation.tail(
                 [permutation.centre(base @ other[random.permutation(24)].T)], seed=k
             ).log10_p
             for k in range(800)
