@@ -73,11 +73,16 @@ MUST_NOT = [
                 for kind in ("validating", "mutating")
                 for verb in CHANGE
             ),
-            *(("delete", f"{name}.pedigree.dev") for name in OURS),
-            *(("create", f"{name}.pedigree.dev") for name in POLICIES),
-            ("create", "modeldeployments.pedigree.dev"),
-            ("create", "referencemodels.pedigree.dev"),
-            ("update", "modelevidences.pedigree.dev"),
+            *(
+                (verb, f"{name}.pedigree.dev")
+                for name in OURS
+                for verb in ("update", "patch", "delete")
+            ),
+            *(
+                ("create", f"{name}.pedigree.dev")
+                for name in OURS
+                if name != "modelevidences"
+            ),
             ("get", "/api/v1/verdicts"),
         )
     ),

@@ -17,11 +17,11 @@ POLICIES = ("clusterlineagepolicies", "lineagepolicies")
 EXPECTED = {
     "pedigree-operator": {
         **{
-            f"{name}.{GROUP}": f"{READ} patch"
+            f"{name}.{GROUP}": "list watch"
             for name in (*POLICIES, "modeldeployments", "referencemodels")
         },
         **{
-            f"{name}/status.{GROUP}": "patch update"
+            f"{name}/status.{GROUP}": "patch"
             for name in (
                 *POLICIES,
                 "modeldeployments",
@@ -32,10 +32,9 @@ EXPECTED = {
         f"modelevidences.{GROUP}": f"{READ} create",
         f"modeldeployments/finalizers.{GROUP}": "update",
         "namespaces": READ,
-        "deployments.apps": f"{READ} create patch",
-        "pods": f"{READ} patch",
+        "deployments.apps": "get create patch",
+        "pods": "list watch patch",
         "events": "create",
-        "customresourcedefinitions.apiextensions.k8s.io": "list watch",
         "/api/v1/entries": "post",
     },
     "pedigree-webhook": {
