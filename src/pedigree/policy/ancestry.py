@@ -133,6 +133,7 @@ def _allows(case: Case, rule: AllowedAncestors, match: Match) -> bool:
     reference = case.references.get(match.reference)
     return (
         reference is not None
+        and not wording.is_reversed(match)
         and reference.trust is Trust.TRUSTED
         and names_reference(rule.ancestors, reference)
     )

@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from pedigree.errors import (
+    ArtifactError,
+    ModelRefError,
+    PedigreeError,
+    SourceRefused,
+    SourceUnavailable,
+)
 from pedigree.evidence import Evidence
 from pedigree.policy.verdict import Reason
 
@@ -46,3 +53,21 @@ class ModelFacts:
 
 UNSEEN = ModelFacts(FactState.PENDING, reason=Reason.EVIDENCE_PENDING)
 """Stands for a model that no facts were given for."""
+
+
+def failed_facts(error: PedigreeError) -> ModelFacts:
+    """Facts about a model of which no evidence was possible.
+
+    The error's own reason may be any word; the verdict's comes from the closed set.
+    """
+    kinds = (
+        (SourceUnavailable, Reason.SOURCE_UNAVAILABLE),
+        (SourceRefused, Reason.SOURCE_REFUSED),
+        (ArtifactError, Reason.ARTIFACT_INVALID),
+        (ModelRefError, Reason.REFERENCE_INVALID),
+    )
+    reason = next(
+        (word for kind, word in kinds if isinstance(error, kind)),
+        Reason.INTERNAL_ERROR,
+    )
+    return ModelFacts(FactState.FAILED, reason=reason, message=str(error))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pedigree.errors import quote
 from pedigree.evidence import Match
-from pedigree.lineage.classes import LineageClass
+from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.policy.terms import Ancestors
 
 MESSAGE_MAX_CHARS = 640
@@ -29,17 +29,27 @@ def name(value: str) -> str:
 
 def descent(match: Match) -> str:
     """``descends from 'llama-a' (Finetune, p < 1e-118)``."""
-    grounds = [match.relation] if match.relation else []
+    told = match.relation and match.relation != match.lineage.value
+    grounds = [match.relation] if told else []
     if match.log10_p < 0:
         # The exponent is rounded towards zero, so the true p is below this one.
         grounds.append(f"p < 1e{match.log10_p}")
-    verb = (
-        "has the same weights as"
-        if match.lineage is LineageClass.IDENTICAL
-        else "descends from"
-    )
+    verb = "descends from"
+    if match.lineage is LineageClass.IDENTICAL:
+        verb = "has the same weights as"
+    elif is_reversed(match):
+        verb = "is in one line with, and looks like the ancestor of,"
     behind = f" ({', '.join(grounds)})" if grounds else ""
     return f"{verb} {name(match.reference)}{behind}"
+
+
+def is_reversed(match: Match) -> bool:
+    """Whether the reference looks like the descendant: A is the reference, B the model.
+
+    Direction is a hint and no proof, so it may only tighten: such a reference satisfies
+    no allowing rule, and is denied like any other.
+    """
+    return match.direction is Direction.B_TO_A
 
 
 def descents(matches: Iterable[Match]) -> str:
