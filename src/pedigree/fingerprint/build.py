@@ -217,13 +217,16 @@ class _Pass:
             taken = self._read(
                 piece, rows=self._channels if dense else None, columns=chosen
             )
-            by_neuron, by_channel = taken.columns, taken.rows
+            by_neuron = taken.columns.astype(np.float64)
+            by_channel = taken.rows
         else:
             wants = dense and slot.role is Role.UP
             taken = self._read(
                 piece, rows=chosen, columns=self._channels if wants else None
             )
-            by_neuron = taken.rows * self._gamma.get(slot.layer, np.float32(1))
+            # In float64, where no product of two weights overflows.
+            scale = self._gamma.get(slot.layer, np.ones(1, np.float32))
+            by_neuron = taken.rows.astype(np.float64) * scale
             by_channel = taken.columns
         self._records.append(taken.record)
         place = {Role.GATE: 0, Role.UP: 1, Role.DOWN: 2}[slot.role]

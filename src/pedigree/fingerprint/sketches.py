@@ -55,12 +55,12 @@ class Sketches:
 
 
 def sketch_rows(
-    rows: NDArray[np.float32], role: Role, spec: FingerprintSpec
+    rows: NDArray[np.floating], role: Role, spec: FingerprintSpec
 ) -> NDArray[np.int8]:
     """CountSketch rows of one role and quantise them.
 
     Args:
-        rows: Shape (n, d).
+        rows: Shape (n, d), finite.
         role: Which sketch matrix.
         spec: Seed and width.
 

@@ -52,6 +52,24 @@ def run_neuron(
     a: Fingerprint, b: Fingerprint, *, alpha_log10: float | None
 ) -> TestResult:
     """The neuron axis; see the module's docstring."""
+    blocks = neuron_blocks(a, b)
+    if isinstance(blocks, TestResult):
+        return blocks
+    return run(NEURON, *blocks, alpha_log10=alpha_log10)
+
+
+def run_residual(
+    a: Fingerprint, b: Fingerprint, *, alpha_log10: float | None
+) -> TestResult:
+    """The residual axis; see the module's docstring."""
+    blocks = residual_blocks(a, b)
+    if isinstance(blocks, TestResult):
+        return blocks
+    return run(RESIDUAL, *blocks, alpha_log10=alpha_log10)
+
+
+def neuron_blocks(a: Fingerprint, b: Fingerprint) -> tuple[Blocks, Blocks] | TestResult:
+    """Both models over the neurons that both sampled, or why that cannot be."""
     refused = width_differs(NEURON.name, a, b)
     if refused:
         return refused
@@ -63,18 +81,16 @@ def run_neuron(
     if features is None:
         return _nothing_shared(NEURON.name, "gate, up or down")
     empty = np.zeros((len(rows_a), 0), np.float32)
-    return run(
-        NEURON,
+    return (
         Blocks(_labels(a, used_a), features[0], empty),
         Blocks(_labels(b, used_b), features[1], empty),
-        alpha_log10=alpha_log10,
     )
 
 
-def run_residual(
-    a: Fingerprint, b: Fingerprint, *, alpha_log10: float | None
-) -> TestResult:
-    """The residual axis; see the module's docstring."""
+def residual_blocks(
+    a: Fingerprint, b: Fingerprint
+) -> tuple[Blocks, Blocks] | TestResult:
+    """Both models over the sampled residual channels, or why that cannot be."""
     refused = width_differs(RESIDUAL.name, a, b)
     if refused:
         return refused
@@ -85,11 +101,9 @@ def run_residual(
     if features is None:
         blank = np.zeros((0, len(common_a), 0), np.float32)
         features = (blank, blank)
-    return run(
-        RESIDUAL,
+    return (
         Blocks(_layers(a, features[0]), features[0], common_a),
         Blocks(_layers(b, features[1]), features[1], common_b),
-        alpha_log10=alpha_log10,
     )
 
 

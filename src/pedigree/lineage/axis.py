@@ -78,7 +78,7 @@ def run(axis: Axis, a: Blocks, b: Blocks, *, alpha_log10: float | None) -> TestR
             f"wanted at least {ROWS_MIN}",
             n=informative,
         )
-    scores = _scores(a.rows, b.rows)  # (blocks a, blocks b)
+    scores = pair_scores(a.rows, b.rows)  # (blocks a, blocks b)
     pool = _pool(axis, a, b)
     cells = scores.size + bool(pool)
     best: tuple[Tail, str, list[Matrix]] | None = None
@@ -132,7 +132,7 @@ def _informative_rows(blocks: Blocks) -> int:
     return len(np.unique(everything[everything.any(axis=1)], axis=0))
 
 
-def _scores(a: Rows, b: Rows) -> NDArray[np.float64]:
+def pair_scores(a: Rows, b: Rows) -> NDArray[np.float64]:
     """Z of every pair of blocks, without forming one similarity matrix.
 
     With rows centred over the axis, tr(D) = <A, B> and sum D^2 = <A'A, B'B>.

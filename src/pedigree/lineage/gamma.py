@@ -48,10 +48,11 @@ def run_gamma(
             reason=NotRun.UNTRAINED_NORMS,
             detail="the norm vectors of one model are constant or not there",
         )
-    return run(GAMMA, _blocks(a), _blocks(b), alpha_log10=alpha_log10)
+    return run(GAMMA, norm_blocks(a), norm_blocks(b), alpha_log10=alpha_log10)
 
 
-def _blocks(fingerprint: Fingerprint) -> Blocks:
+def norm_blocks(fingerprint: Fingerprint) -> Blocks:
+    """A model over the sampled residual channels of its norms."""
     rows = _standard(fingerprint.norms).transpose(0, 2, 1)  # (layers, channels, 2)
     final = _standard(fingerprint.norm_final)[:, None]  # (channels, 1)
     return Blocks(
