@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pedigree.errors import ConfigError, quote
 from pedigree.limits import DEFAULT, Limits
 
 HUB_ENDPOINT = "https://huggingface.co"
@@ -32,3 +34,23 @@ class SourceSettings:
     timeout_s: float = 30.0
     attempts: int = 3
     limits: Limits = DEFAULT
+
+    @classmethod
+    def from_env(
+        cls, env: Mapping[str, str], *, file_roots: tuple[Path, ...] | None = None
+    ) -> SourceSettings:
+        """Settings with the Hub's own variables: ``HF_ENDPOINT`` and ``HF_TOKEN``.
+
+        Raises:
+            ConfigError: The endpoint is no http or https address.
+        """
+        endpoint = (env.get("HF_ENDPOINT") or HUB_ENDPOINT).rstrip("/")
+        if not endpoint.startswith(("https://", "http://")):
+            raise ConfigError(
+                f"HF_ENDPOINT is {quote(endpoint)}, wanted an http or https address"
+            )
+        return cls(
+            file_roots=file_roots,
+            hub_token=env.get("HF_TOKEN") or None,
+            hub_endpoint=endpoint,
+        )
