@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import yaml
 from kubernetes import client, config
 
 from pedigree.errors import ConfigError, PedigreeError, quote
@@ -223,7 +224,15 @@ def kubernetes_access(
                 client_configuration=settings
             )
             api = client.ApiClient(settings)
-    except (config.ConfigException, OSError, ValueError) as error:
+    except (
+        config.ConfigException,
+        AttributeError,
+        KeyError,
+        OSError,
+        TypeError,
+        ValueError,
+        yaml.YAMLError,
+    ) as error:  # all of which the client lets out for a kubeconfig that is wrong
         raise ConfigError(
             f"the Kubernetes API server is not known: {error}",
             hint="set PEDIGREE_KUBECONFIG, or run in a cluster",

@@ -61,6 +61,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorAnswer, "description": "No token, or one not accepted."},
     403: {"model": ErrorAnswer, "description": "The user may not do this."},
     503: {"model": ErrorAnswer, "description": "Try again later."},
+    "default": {"model": ErrorAnswer, "description": "Any other failure."},
 }
 
 log = logging.getLogger(__name__)
