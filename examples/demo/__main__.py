@@ -40,7 +40,9 @@ def main() -> int:
 
 
 def _run(folder: Path, tell: Narrator, *, keep: bool) -> int:
+    tell.title("A real Kubernetes control plane starts, on this machine only")
     with ControlPlane(workloads=True) as plane:
+        tell.good("etcd, kube-apiserver, controllers, scheduler and a node run")
         world = World(plane, folder, tell)
         try:
             world.prepare()

@@ -40,21 +40,23 @@ class World:
 
     def prepare(self) -> None:
         """Lay out the models, install and start everything, declare what is known."""
-        self.tell.title("A Kubernetes control plane, Pedigree's chart and its services")
+        self.tell.title("Pedigree's chart is installed and its services start")
         models.lay_out(self.models)
         self.stack.start()
         self.tell.good(
-            "kube-apiserver, etcd, controllers, scheduler and a node run; operator, "
-            "webhook and audit service run under their own ServiceAccounts"
+            "operator, webhook and audit service run as processes of their own, under "
+            "the ServiceAccounts, RBAC and webhook configuration of the chart"
         )
         self.plane.kubectl("create", "namespace", TENANT)
         self._make_auditor()
+        self.tell.title("What the cluster knows, and what its policy says")
         self.apply("references.yaml")
         for name in ("aurora-1", "nightshade-1"):
             self.wait(
                 f"reference {name} has its fingerprint",
                 partial(self.condition, "referencemodels", name, "Ready"),
             )
+        self.tell.good("aurora-1 and nightshade-1 are read and fingerprinted, once")
         self.apply("policy.yaml")
         self.wait(
             "the policy is accepted",
@@ -81,7 +83,7 @@ class World:
         """
         text = (MANIFESTS / manifest).read_text().replace("MODELS", str(self.models))
         self.tell.command(f"kubectl apply -f examples/demo/manifests/{manifest}")
-        printed = self.plane.kubectl("apply", "-f", "-", input=text)
+        printed = self.plane.kubectl("apply", "-f", "-", input=text, warnings=True)
         self.tell.output(printed)
         return printed
 

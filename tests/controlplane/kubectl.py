@@ -26,8 +26,12 @@ class Kubectl:
         *arguments: str,
         input: str | None = None,  # noqa: A002 - the name that subprocess has for it
         kubeconfig: Path | None = None,
+        warnings: bool = False,
     ) -> str:
         """Run it to its end and return its standard output.
+
+        With ``warnings``, what it printed to standard error comes first, as on a
+        terminal: that is where warnings of admission webhooks are.
 
         Raises:
             CommandError: It ended with an error, or not within two minutes.
@@ -59,7 +63,7 @@ class Kubectl:
                 exit_code=result.returncode,
                 output=result.stdout + result.stderr,
             )
-        return result.stdout
+        return result.stderr + result.stdout if warnings else result.stdout
 
     def create(self, *manifests: Mapping[str, object]) -> None:
         """Create objects, with their status where that is no subresource."""

@@ -232,6 +232,7 @@ class ControlPlane:
         *arguments: str,
         input: str | None = None,  # noqa: A002 - the name that subprocess has for it
         kubeconfig: Path | None = None,
+        warnings: bool = False,
     ) -> str:
         """Run kubectl to its end and return what it printed.
 
@@ -239,11 +240,14 @@ class ControlPlane:
             *arguments: As on the command line.
             input: Its standard input, for ``-f -``.
             kubeconfig: Who asks; None means the administrator.
+            warnings: Whether standard error, which has warnings, comes first.
 
         Raises:
             CommandError: It ended with an error; has the exit code and all output.
         """
-        return self._kubectl.run(*arguments, input=input, kubeconfig=kubeconfig)
+        return self._kubectl.run(
+            *arguments, input=input, kubeconfig=kubeconfig, warnings=warnings
+        )
 
     def get(self, *arguments: str, kubeconfig: Path | None = None) -> Any:
         """What ``kubectl get ... --output=json`` prints: an object or a List."""
