@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pedigree import __version__
-from pedigree.errors import ConfigError, ModelRefError, PedigreeError, quote
+from pedigree.errors import ArtifactError, ConfigError, PedigreeError, quote
 from pedigree.evidence import Evidence, from_object, to_object
 from pedigree.examine import ExamineSettings, examine
 from pedigree.policy.facts import FactState, ModelFacts, failed_facts
@@ -69,7 +69,8 @@ class Gatherer:
     ) -> None:
         self.bytes_read = 0
         self._settings = ExamineSettings(sources=sources)
-        self._mounts = tuple(mounts)
+        # The longest path first, as with every other mount table.
+        self._mounts = sorted(mounts, key=lambda m: len(m.path.parts), reverse=True)
         self._now = now
         self._progress = progress
         self._seen: dict[str, tuple[Evidence, Fingerprint | None]] = {}
@@ -153,10 +154,9 @@ class Gatherer:
         evidence, fingerprint = self._examine(parse(uri))
         if fingerprint is None:
             why = evidence.findings[0].message if evidence.findings else "no weights"
-            raise ModelRefError(
+            raise ArtifactError(
                 f"reference model {uri} of {document.origin} gives no fingerprint: "
-                f"{why}",
-                reason="ReferenceInvalid",
+                f"{why}"
             )
         return fingerprint
 

@@ -20,6 +20,8 @@ DOCUMENTS_MAX = 1000
 ALIASES_MAX = 20
 """Aliases in one file: with twenty, a document of nested ones still grows less than a
 thousandfold."""
+DEPTH_MAX = 100
+"""A Pod template has about fifteen levels."""
 KINDS = frozenset(
     {"ModelDeployment", "ClusterLineagePolicy", "LineagePolicy", "ReferenceModel"}
 )
@@ -108,9 +110,7 @@ def _read(path: str) -> bytes:
 def _documents(path: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 0
     try:
-        aliases = sum(isinstance(e, yaml.AliasEvent) for e in yaml.parse(data))
-        if aliases > ALIASES_MAX:
-            raise _invalid(path, f"has {aliases} aliases, allowed are {ALIASES_MAX}")
+        _check_shape(path, data)
         # _Loader is a SafeLoader: it builds nothing but plain values.
         for loaded in yaml.load_all(data, Loader=_Loader):
             for item in _flatten(loaded):
@@ -125,6 +125,19 @@ def _documents(path: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError, ValueError) as error:
         problem = " ".join(str(error).split())
         raise _invalid(path, f"is no YAML: {problem[:200]}") from error
+
+
+def _check_shape(path: str, data: bytes) -> None:
+    """Bound what building the values would cost, before any is built."""
+    aliases = depth = 0
+    for event in yaml.parse(data):
+        aliases += isinstance(event, yaml.AliasEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if aliases > ALIASES_MAX:
+            raise _invalid(path, f"has more than {ALIASES_MAX} aliases")
+        if depth > DEPTH_MAX:
+            raise _invalid(path, f"is nested deeper than {DEPTH_MAX} levels")
 
 
 def _flatten(loaded: object) -> Iterator[object]:
