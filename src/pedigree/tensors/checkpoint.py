@@ -24,7 +24,7 @@ from pedigree.tensors.dtypes import DTYPES, decode
 from pedigree.tensors.finite import check_finite
 from pedigree.tensors.header import PREFIX_BYTES, header_length, parse_header
 from pedigree.tensors.layout import Header, TensorInfo
-from pedigree.tensors.remarks import ERROR, INFO, WARNING, Remark
+from pedigree.tensors.remarks import ERROR, INFO, Remark
 from pedigree.tensors.shards import (
     WeightFiles,
     find_index,
@@ -81,7 +81,7 @@ class Checkpoint:
         weights = _find_weights(source, limits)
         files = {path: source.open(path) for path in weights.paths}
         headers = {path: _read_header(file, limits) for path, file in files.items()}
-        tensors = _merge(headers, limits)
+        tensors = _merge(headers, set(weights.placement.values()), limits)
         remarks = _remarks(weights, headers, tensors)
         _check_placement(weights, tensors)
         metadata = {path: header.metadata for path, header in headers.items()}
@@ -241,12 +241,14 @@ def _read_header(file: RangeSource, limits: Limits) -> Header:
     return parse_header(data, path=file.path, file_size=file.size, limits=limits)
 
 
-def _merge(headers: Mapping[str, Header], limits: Limits) -> dict[str, TensorInfo]:
-    """All tensors by name; files in sub-folders are told apart by their folder."""
+def _merge(
+    headers: Mapping[str, Header], shards: set[str], limits: Limits
+) -> dict[str, TensorInfo]:
+    """All tensors by name; parts in folders are told apart by their folder."""
     found: dict[str, TensorInfo] = {}
-    nested = all("/" in path for path in headers)
     for path, header in headers.items():
-        folder = path.rpartition("/")[0] + "/" if nested else ""
+        in_folder = "/" in path and path not in shards
+        folder = path.rpartition("/")[0] + "/" if in_folder else ""
         for info in header.tensors:
             name = folder + info.name
             if name in found:
@@ -296,8 +298,7 @@ def _remarks(
             path,
             f"weights in {quote(path)} were not compared, for the model's own do not "
             "include them; remove the file or publish it as a model of its own",
-            # Some server may load what lies beside the model's own weights.
-            WARNING if "/" in path else ERROR,
+            ERROR,
         )
         for path in weights.unread
     ]

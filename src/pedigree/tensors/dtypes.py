@@ -115,7 +115,9 @@ def decode(raw: bytes, dtype: str) -> NDArray[np.float32]:
         wide <<= 16
         return wide.view(np.float32)
     if dtype in _PLAIN:
-        with np.errstate(over="ignore"):  # a too large F64 becomes inf, seen later
+        # A too large F64 becomes an infinity and a signalling NaN a quiet one; both
+        # are seen by the check that values are finite.
+        with np.errstate(over="ignore", invalid="ignore"):
             return np.frombuffer(raw, _PLAIN[dtype]).astype(np.float32)
     if dtype in _SMALL_FLOATS:
         return np.take(_values(dtype), _UNPACK[DTYPES[dtype].bits](raw))

@@ -12,6 +12,7 @@ Source: format text and ``safetensors/src/tensor.rs`` of safetensors 0.8.0.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Any, NoReturn
 
@@ -24,6 +25,7 @@ from pedigree.tensors.strictjson import load
 PREFIX_BYTES = 8
 """The length field before the JSON."""
 _METADATA = "__metadata__"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FIELDS = frozenset({"dtype", "shape", "data_offsets"})
 _COUNT_LIMIT = 2**63
 """More values than any reader can address."""
@@ -254,7 +256,7 @@ def _check_name(name: str, path: str, limits: Limits) -> None:
             f"has a tensor name of {len(name)} characters, "
             f"allowed are 1 to {limits.tensor_name_max_chars}",
         )
-    if any(char < " " or char == "\x7f" for char in name):
+    if _CONTROL.search(name):
         _refuse(
             HeaderReason.MALFORMED_NAME,
             path,

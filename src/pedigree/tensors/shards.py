@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which files of a model hold its weights, and the index that says so.
 
-The rule is what a server would load.  With an index: the shards it names.  Without
-one: every safetensors file at the top level, since some servers load only
-``model.safetensors`` and others all of them.  ``adapter_model.safetensors`` is read
-beside either.  Where servers would load *different* weights, the model is refused.
+Every safetensors file is read, or is an error: a root digest does not bind names, so
+weights that nobody compared could be renamed into the place of those that were, and
+what one server ignores another loads.
+
+With an index, the shards it names are the model, and any other file at the top level
+but ``adapter_model.safetensors`` is left unread, which is an error; where servers would
+load *different* weights, the model is refused outright.  Without an index, all files at
+the top level are the model.  Files in folders are parts of their own (a text encoder, a
+projection), told apart by their folder.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from typing import Any, NoReturn
 
 from pedigree.errors import ArtifactError, quote
 from pedigree.limits import Limits
+from pedigree.tensors.formats import SAFETENSORS, format_by_name
 from pedigree.tensors.strictjson import load
 
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -31,7 +37,7 @@ class WeightFiles:
         paths: Files that hold weights, sorted.
         index_path: The index, or empty.
         placement: Tensor name to shard path, as the index says; empty without one.
-        unread: Safetensors files that are not read, sorted.
+        unread: Safetensors files that are not read, sorted; none in a sane model.
     """
 
     paths: tuple[str, ...]
@@ -64,14 +70,12 @@ def find_index(paths: Sequence[str]) -> str | None:
 
 
 def without_index(paths: Sequence[str]) -> WeightFiles:
-    """Weight files of a model that has no index: see the module's docstring.
+    """Weight files of a model that has no index: all of them."""
+    return WeightFiles(tuple(sorted(_safetensors(paths))))
 
-    Files in sub-folders count only when none is at the top level.
-    """
-    weights = sorted(path for path in paths if path.endswith(".safetensors"))
-    top = tuple(path for path in weights if "/" not in path)
-    read = top or tuple(weights)
-    return WeightFiles(read, unread=tuple(sorted(set(weights) - set(read))))
+
+def _safetensors(paths: Sequence[str]) -> list[str]:
+    return [path for path in paths if format_by_name(path) == SAFETENSORS]
 
 
 def with_index(
@@ -101,12 +105,10 @@ def with_index(
             reason="AmbiguousWeights",
             path=index_path,
         )
-    if ADAPTER in listed:
-        shards.add(ADAPTER)
-    weights = {path for path in paths if path.endswith(".safetensors")}
-    return WeightFiles(
-        tuple(sorted(shards)), index_path, weight_map, tuple(sorted(weights - shards))
-    )
+    weights = _safetensors(paths)
+    read = shards.union(path for path in weights if "/" in path or path == ADAPTER)
+    unread = tuple(sorted(set(weights) - read))
+    return WeightFiles(tuple(sorted(read)), index_path, weight_map, unread)
 
 
 def _refuse(index_path: str, reason: str, got: str) -> NoReturn:
@@ -168,7 +170,7 @@ def _check_shard(index_path: str, name: str, shard: str, listed: set[str]) -> No
             f"names the shard {quote(shard)}, which the model does not have; "
             "upload or copy the missing file",
         )
-    if not shard.endswith(".safetensors"):
+    if format_by_name(shard) != SAFETENSORS:
         _refuse(
             index_path,
             "MalformedIndex",

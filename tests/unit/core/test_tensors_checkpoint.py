@@ -154,6 +154,25 @@ def test_weights_in_folders_are_told_apart_by_their_folder(tmp_path: Path) -> No
     assert np.array_equal(checkpoint.read("vae/a"), matrix(first=5))
 
 
+def test_a_part_in_a_folder_is_read_beside_the_model(tmp_path: Path) -> None:
+    part = {"1_Dense/model.safetensors": weights({"a": matrix(first=5)})}
+    single = {"model.safetensors": weights({"a": matrix()})}
+    index = index_of({"a": "shards/one.safetensors"})
+    sharded = {
+        "shards/one.safetensors": single["model.safetensors"],
+        "model.safetensors.index.json": index,
+    }
+    for number, model in enumerate((single, sharded)):
+        checkpoint = _open(tmp_path / str(number), model | part)
+        assert list(checkpoint.tensors) == ["1_Dense/a", "a"]
+        assert checkpoint.remarks == ()
+
+
+def test_a_suffix_in_capitals_is_a_suffix(tmp_path: Path) -> None:
+    checkpoint = _open(tmp_path, {"Model.SafeTensors": weights({"a": matrix()})})
+    assert list(checkpoint.tensors) == ["a"]
+
+
 def test_a_header_longer_than_the_first_read_is_read_whole(tmp_path: Path) -> None:
     header = {
         f"tensor.{i:06}": tensor("F32", [1], 4 * i, 4 * i + 4) for i in range(2000)

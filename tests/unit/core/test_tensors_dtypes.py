@@ -107,9 +107,17 @@ def test_e8m0_is_a_power_of_two() -> None:
 def test_plain_types_are_rounded_to_the_nearest_float32(
     dtype: str, numpy: str, raw: bytes
 ) -> None:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         wanted = np.frombuffer(raw, numpy).astype(np.float32)
     assert np.array_equal(decode(raw, dtype), wanted, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "F32", "F64"])
+def test_any_not_a_number_stays_one_without_a_warning(dtype: str) -> None:
+    size = DTYPES[dtype].bits // 8
+    fill = {"F16": 0x7C01, "BF16": 0x7F81, "F32": 0x7F800001}
+    signalling = fill.get(dtype, 0x7FF0000000000001)
+    assert math.isnan(decode(signalling.to_bytes(size, "little"), dtype)[0])
 
 
 def test_the_result_does_not_share_memory_with_the_file() -> None:
