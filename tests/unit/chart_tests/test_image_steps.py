@@ -206,9 +206,9 @@ def _run(
     return result
 
 
-def inside(image: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def inside(image: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run a command as a container of the image would, from ``/``."""
-    settings = {
+    settings = more | {
         key: value.replace("/opt/pedigree", f"{image}/opt/pedigree")
         for key, value in environment(RUNTIME).items()
     }
@@ -244,10 +244,11 @@ def test_the_image_holds_the_wheel_and_not_the_checkout(image: Path) -> None:
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_a_service_without_settings_says_what_it_wants_and_ends(
-    image: Path, component: str
+def test_a_service_with_too_few_settings_says_what_it_wants_and_ends(
+    image: Path, component: str, tmp_path: Path
 ) -> None:
-    result = inside(image, "python", "-m", f"pedigree_{component}")
+    command = ("python", "-m", f"pedigree_{component}")
+    result = inside(image, *command, PEDIGREE_DATA_DIR=str(tmp_path))
     assert result.returncode == 2, result.stderr
     assert "PEDIGREE_" in result.stderr
     assert "Traceback" not in result.stderr
