@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare every pair of models in a folder whose genealogy is known.
 
-    python bench/lineage_zoo.py FOLDER [--out FILE.json]
+    python -m bench.lineage_zoo FOLDER [--out FILE.json]
 
 Each model is a folder with a ``zoo.json`` that says ``parents`` and ``linked``.  Two
 models are related if they have a common ancestor through linked steps; a distilled
@@ -21,7 +21,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from machine import machine_facts, upper_limit
+from bench.machine import machine_facts, upper_limit
 
 from pedigree.errors import PedigreeError
 from pedigree.fingerprint.build import build_fingerprint
@@ -62,7 +62,8 @@ def main() -> int:
 def _fingerprints(
     folder: Path, zoo: Mapping[str, Any]
 ) -> tuple[dict[str, Fingerprint], dict[str, Any]]:
-    prints, facts = {}, {}
+    prints: dict[str, Fingerprint] = {}
+    facts: dict[str, Any] = {}
     for name in zoo:
         started = time.perf_counter()
         reference = parse(f"file://{(folder / name).resolve()}")

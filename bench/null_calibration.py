@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Are the p-values of unrelated models what they say?
 
-    python bench/null_calibration.py FOLDER [--draws N] [--out FILE.json]
+    python -m bench.null_calibration FOLDER [--draws N] [--out FILE.json]
 
 Three nulls, from the most real to the most numerous:
 
@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import machine_facts
+from bench.machine import machine_facts
 from numpy.typing import NDArray
 
 from pedigree.fingerprint.build import build_fingerprint

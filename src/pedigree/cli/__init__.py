@@ -101,14 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         title="commands", metavar="COMMAND", required=True, parser_class=_Parser
     )
     for name in COMMANDS:
-        module = f"pedigree.cli.{name}_command"
-        try:
-            command = import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name != module:
-                raise
-            continue
-        command.register(subparsers)
+        import_module(f"pedigree.cli.{name}_command").register(subparsers)
     return parser
 
 
