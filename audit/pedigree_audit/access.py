@@ -6,9 +6,12 @@ with an ordinary ClusterRole:
 
 ====================  ====  ==============================================
 ``/api/v1/entries``   post  append entries (webhook and operator)
-``/api/v1/verdicts``  get   read entries
-``/api/v1/verify``    get   verify the ledger, read its head
+``/api/v1/verdicts``  read  read entries
+``/api/v1/verify``    read  verify the ledger, read its head
 ====================  ====  ==============================================
+
+The verb for reading is not ``get``: the built-in ClusterRole ``system:discovery`` lets
+every authenticated user ``get`` ``/api/*``, which would be the whole ledger.
 
 Whatever goes wrong on the way to an answer is a refusal.  Answers are kept for a
 minute at most, so a permission taken away works that long.

@@ -44,6 +44,7 @@ from pedigree_audit.schema import (
 )
 
 ENTRIES, VERDICTS, VERIFY = "/api/v1/entries", "/api/v1/verdicts", "/api/v1/verify"
+READ = "read"  # and not "get", which everybody may below /api/; see ``access``
 RETRY_AFTER_S = 5
 _STATUS = {
     "BatchInvalid": 400,
@@ -149,7 +150,7 @@ def _add_reading(app: FastAPI, ledger: Ledger, access: Access) -> None:
     )
     def verdicts(
         wanted: Annotated[RecordQuery, Query()],
-        user: Annotated[str, Depends(_may(access, VERDICTS, "get"))],
+        user: Annotated[str, Depends(_may(access, VERDICTS, READ))],
     ) -> Response:
         del user
         filters = Filters(**wanted.model_dump(exclude={"order", "limit", "cursor"}))
@@ -172,7 +173,7 @@ def _add_reading(app: FastAPI, ledger: Ledger, access: Access) -> None:
     )
     def entry(
         seq: Annotated[int, Path(ge=1, le=2**53, description="Its number.")],
-        user: Annotated[str, Depends(_may(access, VERDICTS, "get"))],
+        user: Annotated[str, Depends(_may(access, VERDICTS, READ))],
     ) -> Response:
         del user
         record = query.get(ledger.path, seq)
@@ -193,7 +194,7 @@ def _add_verification(
         responses=_ERRORS,
         summary="The state of the whole ledger in one value, to keep elsewhere",
     )
-    def head(user: Annotated[str, Depends(_may(access, VERIFY, "get"))]) -> Response:
+    def head(user: Annotated[str, Depends(_may(access, VERIFY, READ))]) -> Response:
         del user
         return _json(ledger.head.to_dict())
 
@@ -205,7 +206,7 @@ def _add_verification(
         summary="Recompute the whole chain",
     )
     def verify(
-        user: Annotated[str, Depends(_may(access, VERIFY, "get"))],
+        user: Annotated[str, Depends(_may(access, VERIFY, READ))],
         known: Annotated[
             str | None,
             Query(

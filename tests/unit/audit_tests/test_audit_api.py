@@ -257,10 +257,10 @@ def test_each_route_asks_for_its_own_permission(world: World) -> None:
     world.get("/api/v1/head")
     world.post({"entries": [admission(1)]})
     assert world.access.asked == [
-        ("auditor", "/api/v1/verdicts", "get"),
-        ("auditor", "/api/v1/verdicts", "get"),
-        ("auditor", "/api/v1/verify", "get"),
-        ("auditor", "/api/v1/verify", "get"),
+        ("auditor", "/api/v1/verdicts", "read"),
+        ("auditor", "/api/v1/verdicts", "read"),
+        ("auditor", "/api/v1/verify", "read"),
+        ("auditor", "/api/v1/verify", "read"),
         ("producer", "/api/v1/entries", "post"),
     ]
 

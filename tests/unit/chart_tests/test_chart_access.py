@@ -59,8 +59,8 @@ EXPECTED = {
                 "referencemodels",
             )
         },
-        "/api/v1/verdicts": "get",
-        "/api/v1/verify": "get",
+        "/api/v1/verdicts": "read",
+        "/api/v1/verify": "read",
     },
     "pedigree-view": {
         **{
