@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -224,15 +225,20 @@ def test_a_new_reference_is_compared_with_what_is_stored(
 def test_a_source_that_vanishes_keeps_the_verdict_about_its_content(
     bench: Bench, space: str
 ) -> None:
-    freshness = {"maxAge": "1m"}
-    bench.policy(space, space, BASES, freshness=freshness)
+    bench.policy(space, space, BASES)
     uri = bench.put_model("vanishing", "llama-a.sft")
     deploy(bench, space, "vanishing", uri)
     bench.verdict(space, "vanishing", "Pass", ready="True")
     shutil.rmtree(bench.models / "vanishing")
-    restarted(bench, lambda: None)
-    obj = bench.read("modeldeployments", "vanishing", space)
+    age_resolution(bench, space, "vanishing")
+    obj = bench.until(
+        lambda: bench.read("modeldeployments", "vanishing", space),
+        lambda it: condition(it, "ReferencesResolved")["status"] == "False",
+        "the source was asked again",
+    )
+    assert condition(obj, "ReferencesResolved")["reason"] == "NotFound"
     assert obj["status"]["verdict"]["result"] == "Pass"
+    assert condition(obj, "Ready")["status"] == "True"
 
 
 def test_a_changed_source_is_drift_and_judged_again(bench: Bench, space: str) -> None:
@@ -243,7 +249,6 @@ def test_a_changed_source_is_drift_and_judged_again(bench: Bench, space: str) ->
     old = obj["status"]["models"][0]["resolved"]["digest"]
     bench.put_model("drifting", "gpt2-a.sft")
     age_resolution(bench, space, "drifting")
-    restarted(bench, lambda: None)
     obj = bench.verdict(space, "drifting", "Fail")
     assert obj["status"]["models"][0]["resolved"]["digest"] != old
     reasons = [reason for reason, _ in bench.events(space, "drifting")]
@@ -408,6 +413,11 @@ def test_namespace_labels_decide_which_policies_select(
     deploy(bench, space, "labelled", uri)
     obj = bench.verdict(space, "labelled", "Fail")
     assert obj["status"]["verdict"]["reason"] == "NoMatchingPolicy"
+    bench.until(
+        lambda: bench.read("modeldeployments", "labelled", space),
+        lambda it: condition(it, "EvidenceRecorded")["status"] == "True",
+        "the model is examined all the same",
+    )
     before = bench.examinations()
     bench.core.patch_namespace(space, {"metadata": {"labels": {"stage": space}}})
     bench.verdict(space, "labelled", "Pass", ready="True")
@@ -440,9 +450,7 @@ def test_killed_in_mid_examination_it_repeats_only_that(
     (child,) = bench.until(bench.examining, bool, "an examination runs")
     os.kill(child, signal.SIGSTOP)
     bench.kill()
-    bench.until(
-        lambda: alive(child), lambda it: not it, "the examination died with it"
-    )
+    bench.until(lambda: alive(child), lambda it: not it, "the examination died with it")
     bench.start()
     obj = bench.verdict(space, "interrupted", "Pass", ready="True")
     digest = obj["status"]["models"][0]["resolved"]["digest"]
@@ -463,6 +471,7 @@ def test_killed_at_any_moment_it_loses_nothing_and_repeats_nothing(
         uri = bench.put_model(name, "llama-a.sft")
         add_file(bench, name, name.encode())
         made.append(deploy(bench, space, name, uri, workload=template()))
+        time.sleep(0.2 * number)
         bench.kill()
         bench.start()
     for number, obj in enumerate(made):

@@ -39,9 +39,10 @@ class Bench:
         self.data = folder / "data"
         self.folder = folder
         self._api = config.new_client_from_config(str(plane.kubeconfig))
-        self.objects = client.CustomObjectsApi(self._api)
-        self.core = client.CoreV1Api(self._api)
-        self.apps = client.AppsV1Api(self._api)
+        # Their types say that nearly everything may be None, which it is not here.
+        self.objects: Any = client.CustomObjectsApi(self._api)
+        self.core: Any = client.CoreV1Api(self._api)
+        self.apps: Any = client.AppsV1Api(self._api)
         self.process: Process | None = None
         self.port = 0
 
@@ -198,7 +199,7 @@ class Bench:
         self, namespace: str, name: str, result: str, *, ready: str = ""
     ) -> Json:
         """Wait for a verdict, and for Ready if asked; gives the object."""
-        return self.until(
+        obj: Json = self.until(
             lambda: self.read("modeldeployments", name, namespace),
             lambda obj: (
                 obj.get("status", {}).get("verdict", {}).get("result") == result
@@ -206,6 +207,7 @@ class Bench:
             ),
             f"{namespace}/{name} has the verdict {result}",
         )
+        return obj
 
     def until(
         self,
@@ -271,8 +273,16 @@ class Bench:
         return [
             pid
             for pid in children
-            if b"examine" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if arguments(pid)[1:4] == ["-Im", "pedigree", "examine"]
         ]
+
+
+def arguments(pid: int) -> list[str]:
+    """Command line of a process; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def condition(obj: Mapping[str, Any], wanted: str) -> Json:

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One lookup per reference, one examination per content."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any
+
+from operator_world.worlds import NOW, evidence
+from pedigree.errors import PedigreeError, SourceRefused, SourceUnavailable
+from pedigree.policy.verdict import Reason
+from pedigree_operator.jobs import Examined
+from pedigree_operator.kinds import Key, Kind
+from pedigree_operator.lookups import (
+    BACKOFF_MAX,
+    REFUSED_RETRY,
+    Located,
+    Lookups,
+    Stage,
+    failure_from,
+)
+
+
+def key(name: str) -> Key:
+    return Key(Kind.MODEL_DEPLOYMENT, "team", name)
+
+
+class Source:
+    """A source that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.resolved: list[str] = []
+        self.examined: list[str] = []
+        self.running = self.most = 0
+        self.go = asyncio.Event()
+        self.error: Exception | None = None
+        self.woken: list[Key] = []
+        self.lookups = Lookups(
+            resolve=self.resolve,
+            examine=self.examine,
+            now=lambda: NOW,
+            wake=self.woken.append,
+            concurrency=2,
+        )
+
+    async def resolve(self, uri: str) -> Located:
+        self.resolved.append(uri)
+        await self.go.wait()
+        if self.error is not None:
+            raise self.error
+        return Located("hf://org/model@" + "c" * 40, "commit:c", NOW)
+
+    async def examine(self, uri: str) -> Examined:
+        self.examined.append(uri)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await self.go.wait()
+        self.running -= 1
+        if self.error is not None:
+            raise self.error
+        return Examined(evidence(), 1, 0.1)
+
+
+def in_loop(work: Callable[[Source], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        source = Source()
+        await asyncio.wait_for(work(source), 10)
+        await source.lookups.stop()
+
+    asyncio.run(run())
+
+
+async def rest() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_many_objects_wait_for_one_lookup_and_all_are_woken() -> None:
+    async def work(source: Source) -> None:
+        for number in range(5):
+            source.lookups.resolve("hf://org/model", key(str(number)))
+        await rest()
+        assert source.lookups.state("hf://org/model").stage is Stage.RESOLVING
+        source.go.set()
+        await rest()
+        assert source.resolved == ["hf://org/model"]
+        assert len(source.woken) == 5
+        state = source.lookups.state("hf://org/model")
+        assert state.stage is Stage.IDLE
+        assert state.located is not None
+
+    in_loop(work)
+
+
+def test_two_references_to_one_content_are_examined_once() -> None:
+    async def work(source: Source) -> None:
+        uris = ["hf://org/model@main", "hf://org/model@v1"]
+        source.go.set()
+        for uri in uris:
+            source.lookups.resolve(uri, key(uri))
+        await rest()
+        source.go.clear()
+        for uri in uris:
+            source.lookups.examine(uri, key(uri))
+        await rest()
+        assert len(source.examined) == 1
+        source.go.set()
+        await rest()
+        digests = [source.lookups.state(uri).located for uri in uris]
+        assert all(it is not None and it.digest is not None for it in digests)
+
+    in_loop(work)
+
+
+def test_no_more_examinations_run_than_allowed() -> None:
+    async def work(source: Source) -> None:
+        for number in range(6):
+            source.lookups.examine(f"file:///{number}", key(str(number)))
+        await rest()
+        assert source.lookups.in_flight == 2
+        source.go.set()
+        await rest()
+        assert len(source.examined) == 6
+        assert source.most == 2
+        assert source.lookups.in_flight == 0
+
+    in_loop(work)
+
+
+def test_a_failure_keeps_what_was_located_before() -> None:
+    async def work(source: Source) -> None:
+        source.go.set()
+        source.lookups.resolve("file:///x", key("a"))
+        await rest()
+        source.error = SourceUnavailable("away", retry_after_s=30)
+        source.lookups.resolve("file:///x", key("a"))
+        await rest()
+        state = source.lookups.state("file:///x")
+        assert state.located is not None
+        assert state.failure is not None
+        assert state.failure.retry_at == NOW + timedelta(seconds=30)
+        source.lookups.forgive("file:///x")
+        again = source.lookups.state("file:///x").failure
+        assert again is not None
+        assert again.retry_at == NOW
+
+    in_loop(work)
+
+
+def test_a_bug_in_a_lookup_is_a_failure_and_not_the_end() -> None:
+    async def work(source: Source) -> None:
+        source.go.set()
+        source.error = RuntimeError("a bug")
+        source.lookups.examine("file:///x", key("a"))
+        await rest()
+        failure = source.lookups.state("file:///x").failure
+        assert failure is not None
+        assert failure.reason is Reason.INTERNAL_ERROR
+        assert source.woken == [key("a")]
+
+    in_loop(work)
+
+
+def test_forgotten_references_take_no_memory() -> None:
+    async def work(source: Source) -> None:
+        source.go.set()
+        source.lookups.resolve("file:///x", key("a"))
+        await rest()
+        source.lookups.keep_only(set())
+        assert source.lookups.state("file:///x").located is None
+
+    in_loop(work)
+
+
+def test_a_refusal_waits_long_and_an_outage_longer_each_time() -> None:
+    refused = failure_from(SourceRefused("no", reason="NotFound"), NOW, 1)
+    assert refused.retry_at == NOW + REFUSED_RETRY
+    assert refused.detail == "NotFound"
+    waits = [
+        failure_from(SourceUnavailable("away"), NOW, count).retry_at - NOW
+        for count in (1, 2, 3, 50)
+    ]
+    assert waits == sorted(waits)
+    assert waits[0] < waits[1] < waits[2]
+    assert waits[3] == BACKOFF_MAX
+    bug = failure_from(PedigreeError("x"), NOW, 1)
+    assert bug.reason is Reason.INTERNAL_ERROR
