@@ -20,9 +20,8 @@ from stack.chart import install, render
 from stack.services import Service
 
 NAMESPACE = "pedigree-system"
-# kwok would play these as Pods that do nothing, beside the processes that do the work.
-NOT_INSTALLED = {"Deployment", "PodDisruptionBudget", "PersistentVolumeClaim"}
 TOKEN_LIFETIME_S = 7200
+AUDIENCE = "pedigree-audit"  # the chart's audit.tokenAudience
 PORTS = ("webhook", "audit", "operator-http", "webhook-http", "audit-http")
 
 
@@ -86,10 +85,7 @@ class Stack:
         }
         helm = ensure(["helm"])["helm"]
         documents = render(helm, namespace=NAMESPACE, values=values)
-        install(
-            self.plane,
-            [each for each in documents if each["kind"] not in NOT_INSTALLED],
-        )
+        install(self.plane, documents)
 
     def _write_certificates(self) -> None:
         (self.folder / "ca.crt").write_bytes(self.ca.certificate_pem)
@@ -146,7 +142,11 @@ class Stack:
         }
 
     def _audit_environment(self) -> dict[str, str]:
-        return {**self._serving("audit"), "PEDIGREE_AUDIT_AUTH": "kubernetes"}
+        return {
+            **self._serving("audit"),
+            "PEDIGREE_AUDIT_AUTH": "kubernetes",
+            "PEDIGREE_AUDIT_AUDIENCES": AUDIENCE,
+        }
 
     def _webhook_environment(self) -> dict[str, str]:
         return {**self._serving("webhook"), **self._delivery("webhook")}
@@ -156,13 +156,17 @@ class Stack:
         return {**self._delivery("operator"), "PEDIGREE_FILE_ROOTS": roots}
 
     def token_file(self, account: str) -> Path:
-        """A file with a fresh token of a ServiceAccount in Pedigree's namespace."""
+        """A file with a fresh token of an account in Pedigree's namespace.
+
+        It is good for the audit service only, as those that the chart projects.
+        """
         token = self.plane.kubectl(
             "create",
             "token",
             account,
             f"--namespace={NAMESPACE}",
             f"--duration={TOKEN_LIFETIME_S}s",
+            f"--audience={AUDIENCE}",
         ).strip()
         path = self.folder / f"{account}.token"
         write_private(path, token.encode())
