@@ -128,3 +128,31 @@ def test_a_stronger_pairing_never_has_a_larger_bound() -> None:
         d = permutation.centre(noise + strength * np.eye(32))
         bounds.append(permutation.log10_bound([d], float(np.trace(d))))
     assert bounds == sorted(bounds, reverse=True)
+
+
+def test_one_dominant_row_does_not_make_random_pairings_significant() -> None:
+    """Found by the calibration bench: the expansion alone said 1e-4 for most."""
+    random = np.random.default_rng(12)
+    a, b = random.normal(0, 1e-3, (2, 32, 20))
+    a[0] += 1
+    b[0] += 1
+    for seed in range(40):
+        c = a @ b[random.permutation(32)].T
+        found = permutation.tail([permutation.centre(c)], seed=seed)
+        assert found.log10_p > -2.3  # the least p-value is near 1/32
+
+
+def test_p_values_of_outlier_rows_are_uniform() -> None:
+    random = np.random.default_rng(13)
+    a, b = random.standard_t(4, (2, 32, 20))
+    a[:3] *= 12
+    b[:3] *= 12
+    p = [
+        10
+        ** permutation.tail(
+            [permutation.centre(a @ b[random.permutation(32)].T)], seed=seed
+        ).log10_p
+        for seed in range(300)
+    ]
+    distance = np.abs(np.sort(p) - (np.arange(300) + 0.5) / 300).max()
+    assert distance < 1.63 / math.sqrt(300)  # Kolmogorov-Smirnov at 1 %
