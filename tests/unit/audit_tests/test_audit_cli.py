@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -221,30 +223,32 @@ def test_a_ledger_in_a_folder_that_cannot_be_written_is_read(
     assert "intact    3 entries" in capsys.readouterr().out
 
 
-BY_HAND = r"""
-set -eu
-hash() { sha256sum | cut -d' ' -f1; }
-previous=$(printf '' | hash)
-bytes() { printf '%b' "$(printf '%s' "$1" | sed 's/../\\x&/g')"; }
-while IFS= read -r line; do
-  leaf="${line::-172}}"
-  tail="${line: -172}"
-  leaf_hash=$({ printf '\000'; printf '%s' "$leaf"; } | hash)
-  chain=$({ printf '\003'; bytes "$previous"; bytes "$leaf_hash"; } | hash)
-  [ "$tail" = ",\"leafHash\":\"sha256:$leaf_hash\",\"chainHash\":\"sha256:$chain\"}" ]
-  previous=$chain
-done < "$1"
-echo "$previous"
-"""
+DOCUMENT = Path(__file__).parents[3] / "docs" / "audit.md"
 
 
-def test_an_export_can_be_verified_by_hand_with_coreutils(
-    export: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("language", "command"), [("bash", "bash"), ("python", sys.executable)]
+)
+def test_an_export_is_verified_by_hand_with_the_scripts_of_the_documentation(
+    language: str,
+    command: str,
+    export: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     main(["audit", "verify", "--file", str(export), "--json"])
     head = json.loads(capsys.readouterr().out)["head"]
-    command = ["bash", "-c", BY_HAND, "by-hand", str(export)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert f"sha256:{result.stdout.strip()}" == head
+    [script] = re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+
+    def run_by_hand() -> str:
+        result = subprocess.run(
+            [command, "-c", script],
+            cwd=export.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return f"sha256:{result.stdout.strip()}"
+
+    assert run_by_hand() == head
     export.write_bytes(export.read_bytes().replace(b"alice", b"carol"))
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 1
+    assert run_by_hand() != head
