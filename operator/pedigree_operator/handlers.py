@@ -48,6 +48,7 @@ def build_settings() -> kopf.OperatorSettings:
     settings.peering.standalone = True
     settings.queueing.worker_limit = None  # a limit can deadlock the start
     settings.queueing.exit_timeout = 1.0
+    settings.process.ultimate_exiting_timeout = 30
     settings.watching.server_timeout = 300
     settings.watching.connect_timeout = 10
     settings.watching.chunk_size = 500

@@ -38,7 +38,9 @@ class Bench:
         self.models = folder / "models"
         self.data = folder / "data"
         self.folder = folder
-        self._api = config.new_client_from_config(str(plane.kubeconfig))
+        self._api = config.new_client_from_config(  # type: ignore[no-untyped-call]
+            str(plane.kubeconfig)
+        )
         # Their types say that nearly everything may be None, which it is not here.
         self.objects: Any = client.CustomObjectsApi(self._api)
         self.core: Any = client.CoreV1Api(self._api)

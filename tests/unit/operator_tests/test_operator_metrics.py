@@ -36,8 +36,8 @@ def full() -> Metrics:
         metrics.fingerprinted(scheme, 1.0, 10)
     for kind in Kind:
         metrics.reconciled(kind, 0.1)
-    for reason in ERRORS:
-        metrics.failed(reason)
+    for error in ERRORS:
+        metrics.failed(error)
 
     def read() -> Readings:
         readings = Readings()
