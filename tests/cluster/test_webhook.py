@@ -368,12 +368,16 @@ def test_an_approved_lineage_is_created(tenant: Tenant) -> None:
 
 
 def test_a_model_not_yet_examined_is_created_with_a_warning(
-    tenant: Tenant, programs: dict[str, Path]
+    tenant: Tenant, programs: dict[str, Path], tmp_path: Path
 ) -> None:
     result = subprocess.run(
         [programs["kubectl"], "create", "--filename=-"],
         input=json.dumps(tenant.deployment("new")),
-        env={"KUBECONFIG": str(tenant.plane.kubeconfig), "KUBERC": "off"},
+        env={
+            "HOME": str(tmp_path),  # kubectl keeps a cache there
+            "KUBECONFIG": str(tenant.plane.kubeconfig),
+            "KUBERC": "off",
+        },
         capture_output=True,
         text=True,
         check=True,
