@@ -187,6 +187,10 @@ def test_a_broken_match_selects_everything_it_could_have_selected() -> None:
     read = load_policy(policy_object(FORMATS, match={"objectSelector": 3}))
     assert isinstance(read, BrokenPolicy)
     assert read.selects(subject())
+    half = {"roles": ["Boss"], "objectSelector": {"matchLabels": {"tier": "x"}}}
+    partly = load_policy(policy_object(FORMATS, match=half))
+    assert isinstance(partly, BrokenPolicy)
+    assert partly.selects(subject())
     elsewhere = load_policy(
         policy_object(FORMATS, namespace="team-b", match={"objectSelector": 3})
     )

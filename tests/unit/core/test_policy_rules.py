@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each rule says of each kind of evidence, in the words a tenant reads."""
 
+import dataclasses
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from pedigree.digests import sha256
 from pedigree.evidence import Match, Severity
-from pedigree.lineage.classes import LineageClass
+from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.policy.evaluate import judge
 from pedigree.policy.facts import FactState, ModelFacts
 from pedigree.policy.references import Reference, Trust, current_registry_digest
@@ -141,6 +142,18 @@ def test_an_untrusted_reference_satisfies_no_allowing_rule() -> None:
     verdict = ask(facts, policy(ALLOW_GOOD), references=references)
     assert verdict.reason is Reason.LINEAGE_NOT_ALLOWED
     assert "'good' is known but untrusted" in verdict.message
+
+
+def test_a_reference_that_looks_like_the_descendant_is_denied_but_never_allows() -> (
+    None
+):
+    # A is the reference, B the model: here the reference came from the model.
+    match = dataclasses.replace(derived("good"), direction=Direction.B_TO_A)
+    verdict = ask(known(match), policy(ALLOW_GOOD))
+    assert verdict.reason is Reason.LINEAGE_NOT_ALLOWED
+    assert "looks like the ancestor of, 'good'" in verdict.message
+    deny = {"name": "deny", "deniedAncestors": {"references": ["good"]}}
+    assert ask(known(match), policy(deny)).reason is Reason.LINEAGE_DENIED
 
 
 def test_a_revoked_ancestor_fails_under_a_policy_that_never_asks_for_ancestors() -> (
@@ -473,6 +486,13 @@ def test_a_reference_that_cannot_be_understood_gets_what_on_error_says() -> None
     verdict = ask(known(), policy(FORMATS), about=about)
     assert told(verdict) == (Result.ERROR, Action.DENY, Reason.REFERENCE_INVALID)
     assert "has the scheme 'ftp'" in verdict.message
+
+
+def test_a_made_up_role_hides_no_model_from_a_policy() -> None:
+    about = subject(model(role="base"))
+    chosen = policy(ALLOW_GOOD, match={"roles": ["Base"]})
+    verdict = ask(known(derived("good")), chosen, about=about, no_match=Action.ALLOW)
+    assert told(verdict) == (Result.ERROR, Action.DENY, Reason.REFERENCE_INVALID)
 
 
 def test_the_first_strictest_ground_in_policy_and_rule_order_is_told() -> None:
