@@ -17,11 +17,14 @@ from typing import Any
 from kubernetes import client, config
 
 from controlplane import ControlPlane
+from controlplane.binaries import ensure
 from controlplane.processes import Process
+from stack.chart import render
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "examples" / "models"
-ROLE = ROOT / "tests" / "data" / "operator_role.yaml"
+SYSTEM = "pedigree-system"
+ACCESS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding")
 GROUP, VERSION = "pedigree.dev", "v1alpha1"
 WAIT_S = 40.0
 POLL_S = 0.05
@@ -49,7 +52,7 @@ class Bench:
         self.port = 0
 
     def prepare(self) -> None:
-        """Install the kinds, the role and the models."""
+        """Install the kinds and the operator's permissions, both as they ship."""
         self.models.mkdir()
         self.data.mkdir()
         kubectl = self.plane.kubectl
@@ -57,7 +60,21 @@ class Bench:
             "apply", "--server-side", "-o", "name", "-f", str(ROOT / "crds")
         )
         kubectl("wait", "--for=condition=Established", *applied.split())
-        kubectl("apply", "-f", str(ROLE))
+        kubectl("create", "namespace", SYSTEM)
+        values = {
+            "image": {"repository": "example.invalid/pedigree"},
+            "certificates": {"mode": "certManager"},
+        }
+        rendered = render(ensure(["helm"])["helm"], namespace=SYSTEM, values=values)
+        documents = [
+            document
+            for document in rendered
+            if document["kind"] in ACCESS
+            and document["metadata"]["name"] == "pedigree-operator"
+        ]
+        assert sorted({it["kind"] for it in documents}) == sorted(ACCESS)
+        listed = {"apiVersion": "v1", "kind": "List", "items": documents}
+        kubectl("apply", "-f", "-", input=json.dumps(listed))
 
     def put_model(self, name: str, example: str) -> str:
         """Copy an example model to where the operator may read; gives its URI."""
@@ -71,7 +88,7 @@ class Bench:
         """Start the operator and wait until it is ready."""
         port_file = self.folder / f"ports-{secrets.token_hex(3)}.json"
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        account = "pedigree-system:pedigree-operator"
+        account = f"{SYSTEM}:pedigree-operator"
         environment = {
             **inherited,
             "PEDIGREE_KUBECONFIG": str(self.plane.kubeconfig_for(account)),
