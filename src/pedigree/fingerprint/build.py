@@ -26,9 +26,11 @@ from pedigree.fingerprint.sketches import (
     sketch_rows,
 )
 from pedigree.fingerprint.spec import (
+    AXIS_MAX,
     BLOCKS_MAX,
     LAYERS_MAX,
     V1,
+    VOCABULARY_MAX,
     FingerprintSpec,
 )
 from pedigree.tensors.checkpoint import Checkpoint
@@ -154,6 +156,15 @@ class _Pass:
                 raise ArtifactError(
                     f"model has {got} {what}, allowed are {most}; its tensor names "
                     "may have been made to exhaust memory",
+                    reason="LimitExceeded",
+                )
+        for slot, shape in self._shapes.items():
+            tokens = slot.role in (Role.EMBEDDING, Role.HEAD)
+            bounds = (VOCABULARY_MAX if tokens else AXIS_MAX, AXIS_MAX)
+            if any(size > bound for size, bound in zip(shape, bounds, strict=False)):
+                raise ArtifactError(
+                    f"a tensor of role {slot.role.name} has shape {shape}, allowed "
+                    f"are {bounds[0]} rows and {bounds[1]} columns",
                     reason="LimitExceeded",
                 )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from typing import Any
 
@@ -21,9 +22,17 @@ from pedigree.digests import canonical_json
 from pedigree.errors import ArtifactError, quote
 from pedigree.fingerprint.canonical import DIGEST_BYTES
 from pedigree.fingerprint.model import Fingerprint, Shape, TensorRecord
-from pedigree.fingerprint.roles import Part, Role, Slot
-from pedigree.fingerprint.spec import BLOCKS_MAX, LAYERS_MAX, V1, FingerprintSpec
+from pedigree.fingerprint.roles import UNKNOWN_REASONS, Part, Role, Slot
+from pedigree.fingerprint.spec import (
+    AXIS_MAX,
+    BLOCKS_MAX,
+    LAYERS_MAX,
+    V1,
+    VOCABULARY_MAX,
+    FingerprintSpec,
+)
 
+_FAMILY = re.compile(r"[a-z0-9-]{0,32}")
 STORED_MAX_BYTES = 64_000_000
 """A fingerprint with 200,000 tensors and 2,048 blocks has 25 MB."""
 HEADER_MAX_BYTES = 1_000_000
@@ -201,8 +210,8 @@ def _from_parts(
     shape = Shape(**metadata["shape"])
     fingerprint = Fingerprint(
         settings=spec,
-        architecture=_text(metadata["architecture"]),
-        reason=_text(metadata["reason"]),
+        architecture=_architecture(metadata["architecture"]),
+        reason=_reason(metadata["reason"]),
         shape=shape,
         tensors=_records(arrays),
         layers=tuple(arrays["layers"].tolist()),
@@ -218,10 +227,16 @@ def _from_parts(
     return fingerprint
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > 64:
-        raise ValueError(f"{quote(value, 40)} is not a short text")
+def _architecture(value: object) -> str:
+    if not isinstance(value, str) or not _FAMILY.fullmatch(value):
+        raise ValueError(f"architecture is {quote(value, 40)}")
     return value
+
+
+def _reason(value: object) -> str:
+    if value not in ("", *UNKNOWN_REASONS):
+        raise ValueError(f"reason is {quote(value, 40)}")
+    return str(value)
 
 
 def _records(arrays: dict[str, NDArray[Any]]) -> tuple[TensorRecord, ...]:
@@ -243,6 +258,8 @@ def _records(arrays: dict[str, NDArray[Any]]) -> tuple[TensorRecord, ...]:
         raise ValueError("its tensors are not sorted")
     if any(not 0 <= r.zeros <= r.size or r.distinct < 0 for r in records):
         raise ValueError("a tensor has impossible counts")
+    if sum(record.size for record in records) > 2**53:
+        raise ValueError("it has more weights than can be counted exactly")
     return records
 
 
@@ -251,6 +268,10 @@ def _check_shapes(fingerprint: Fingerprint) -> None:
     layers, blocks = len(fingerprint.layers), len(fingerprint.blocks)
     if layers > LAYERS_MAX or blocks > BLOCKS_MAX or layers != shape.layers:
         raise ValueError(f"it has {layers} layers and {blocks} blocks")
+    sizes = (shape.width, shape.neurons, shape.vocabulary)
+    limits = (AXIS_MAX, AXIS_MAX, VOCABULARY_MAX)
+    if any(not 0 <= size <= most for size, most in zip(sizes, limits, strict=True)):
+        raise ValueError(f"it has the sizes {sizes}, allowed are {limits}")
     if list(fingerprint.layers) != sorted(set(fingerprint.layers)):
         raise ValueError("its layers are not ascending")
     if list(fingerprint.blocks) != sorted(set(fingerprint.blocks)):

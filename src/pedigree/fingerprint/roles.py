@@ -45,6 +45,10 @@ class Role(IntEnum):
         return self >= Role.NORM_ATTENTION
 
 
+UNKNOWN_REASONS = ("UnknownArchitecture", "AdapterWeights")
+"""Why no family fits.  Stored: never rename one."""
+
+
 class Part(IntEnum):
     """Which of a module's two tensors.  The numbers are stored."""
 

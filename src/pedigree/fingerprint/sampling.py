@@ -51,7 +51,7 @@ def sample(seed: int, axis: Axis, size: int, count: int) -> NDArray[np.int64]:
     return np.sort(chosen).astype(np.int64)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def sketch_matrix(seed: int, role: Role, size: int, width: int) -> NDArray[np.float64]:
     """The CountSketch of vectors of one role: one signed bucket for every index.
 

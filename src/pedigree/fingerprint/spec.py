@@ -14,6 +14,11 @@ LAYERS_MAX = 512
 """Far above published models, the deepest of which have about 130."""
 BLOCKS_MAX = 2048
 """Feed-forward blocks that are sketched: 256 layers of 8 experts."""
+AXIS_MAX = 2**18
+"""Rows or columns of a matrix other than embedding and head; published models stay
+below 60,000.  Bounds the memory of a sketch matrix to 67 MB."""
+VOCABULARY_MAX = 2**22
+"""Rows of embedding and head; published models stay below 300,000."""
 SPEC_NAME = "pedigree.dev/fingerprint/v1"
 
 

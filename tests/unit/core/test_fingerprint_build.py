@@ -146,3 +146,23 @@ def test_shapes_that_do_not_go_together_do_no_harm(
         weights[name] = np.full(shape, 0.5, np.float32)
     found = made.fingerprint(made.write(tmp_path, weights))
     assert len(found.tensors) == len(weights)
+
+
+@pytest.mark.parametrize(
+    "wide",
+    [
+        {"model.layers.0.mlp.up_proj.weight": (2**18 + 1, 1)},
+        {"model.embed_tokens.weight": (2**22 + 1, 1)},
+        {"model.layers.0.self_attn.o_proj.weight": (1, 2**18 + 1)},
+    ],
+    ids=["neurons", "tokens", "columns"],
+)
+def test_an_axis_longer_than_any_model_has_is_refused(
+    tmp_path: Path, wide: dict[str, tuple[int, ...]]
+) -> None:
+    weights = made.llama(1)
+    for name, shape in wide.items():
+        weights[name] = np.zeros(shape, np.float32)
+    with pytest.raises(ArtifactError, match="allowed are") as refused:
+        made.fingerprint(made.write(tmp_path, weights))
+    assert refused.value.reason == "LimitExceeded"

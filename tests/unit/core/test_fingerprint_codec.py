@@ -142,3 +142,32 @@ def test_a_fingerprint_of_gigabytes_is_refused_before_it_is_parsed() -> None:
     with pytest.raises(ArtifactError) as refused:
         decode(bytes(STORED_MAX_BYTES + 1))
     assert refused.value.reason == "LimitExceeded"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (r"\"vocabulary\":160", r"\"vocabulary\":4611686018427387904"),
+        (r"\"vocabulary\":160", r"\"vocabulary\":-1"),
+        (r"\"vocabulary\":160", r"\"vocabulary\":1.5"),
+        (r"\"neurons\":96", r"\"neurons\":99999999999"),
+        (r"\"width\":64", r"\"width\":65"),
+        (r"\"width\":64", r"\"width\":\"64\""),
+        (r"\"layers\":2", r"\"layers\":3"),
+        (r"\"reason\":\"\"", r"\"reason\":\"Trusted\""),
+        (r"\"architecture\":\"llama\"", r"\"architecture\":\"\\u001b[31m\""),
+    ],
+    ids=range(9),
+)
+def test_sizes_and_texts_from_outside_are_bounded(
+    small: Fingerprint, old: str, new: str
+) -> None:
+    (length,) = struct.unpack("<Q", small.encoded[:8])
+    header = small.encoded[8 : 8 + length].rstrip(b" ")
+    assert old.encode() in header
+    text = header.replace(old.encode(), new.encode())
+    text += b" " * (-len(text) % 8)
+    hostile = struct.pack("<Q", len(text)) + text + small.encoded[8 + length :]
+    with pytest.raises(ArtifactError) as refused:
+        decode(hostile)
+    assert refused.value.reason == "MalformedFingerprint"

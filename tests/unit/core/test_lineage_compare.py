@@ -39,7 +39,7 @@ def example_weights(name: str) -> made.Weights:
 def with_llama(folder: Path, weights: made.Weights, dtype: str = "BF16") -> Comparison:
     """Compare llama-a, as A, with changed weights."""
     other = made.fingerprint(made.write(folder, weights, dtype=dtype))
-    return compare(example("llama-a"), other)
+    return compare(example("llama-a"), other, power=False)
 
 
 def result(found: Comparison, name: str) -> TestResult:
@@ -116,6 +116,7 @@ def test_a_changed_copy_is_derived(tmp_path: Path, change: str) -> None:
     found = with_llama(tmp_path, CHANGES[change](example_weights("llama-a")))
     assert found.lineage is LineageClass.DERIVED
     assert found.log10_p < -12
+    assert found.relation in RELATIONS
 
 
 def test_a_merge_is_derived_from_both_parents(tmp_path: Path) -> None:
@@ -333,9 +334,3 @@ def test_fingerprints_of_other_specs_cannot_be_compared() -> None:
     with pytest.raises(ArtifactError) as refused:
         compare(one, other)
     assert refused.value.reason == "UnsupportedFingerprint"
-
-
-def test_every_relation_that_is_given_is_explained(tmp_path: Path) -> None:
-    for number, change in enumerate(CHANGES.values()):
-        weights = change(example_weights("llama-a"))
-        assert with_llama(tmp_path / str(number), weights).relation in RELATIONS
