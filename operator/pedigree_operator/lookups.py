@@ -29,6 +29,9 @@ from pedigree_operator.kinds import Key
 
 REFUSED_RETRY = timedelta(hours=1)
 """A refusal stands until the reference changes; but somebody may fix the source."""
+EXAMINE_AGAIN = timedelta(minutes=1)
+"""Evidence that is missing right after an examination is not made again at once:
+somebody deletes it, or cannot read what we write, and would keep us busy for ever."""
 BACKOFF_FIRST = timedelta(seconds=5)
 BACKOFF_MAX = timedelta(minutes=15)
 _DOUBLINGS_MAX = 16
@@ -59,6 +62,10 @@ class Located:
     identity: str
     at: datetime
     digest: Digest | None = None
+
+    def examine_after(self) -> datetime:
+        """When this content may be examined, if there is no evidence of it."""
+        return self.at + EXAMINE_AGAIN if self.digest is not None else self.at
 
 
 @dataclass(frozen=True, slots=True)

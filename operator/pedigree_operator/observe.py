@@ -143,7 +143,7 @@ def observe(
         digest=digest,
         failure=state.failure,
         lookups=_lookups(model.uri, state, asked, evidence, interval, now),
-        recheck_at=_recheck_at(state, asked, interval),
+        recheck_at=_recheck_at(state, asked, evidence, interval),
         drifted_from=last if last != digest else None,
     )
 
@@ -232,12 +232,19 @@ def _lookups(
         return ()
     if located is None or located.at + interval <= now:
         return (Resolve(uri),)
-    return () if evidence is not None else (Examine(uri),)
+    if evidence is not None or now < located.examine_after():
+        return ()
+    return (Examine(uri),)
 
 
 def _recheck_at(
-    state: UriState, located: Located | None, interval: timedelta
+    state: UriState,
+    located: Located | None,
+    evidence: Evidence | None,
+    interval: timedelta,
 ) -> datetime | None:
     if state.failure is not None:
         return state.failure.retry_at
+    if located is not None and located.digest is not None and evidence is None:
+        return located.examine_after()
     return located.at + interval if located is not None else None

@@ -132,6 +132,8 @@ class Recorder:
         for attempt in range(ATTEMPTS):
             if obj is None or attempt:
                 obj = await self._cluster.get(_EVIDENCE, "", key.name)
+                if obj is not None:
+                    self._take(obj)
             if obj is None:
                 return
             after = to_status(change(from_object(obj)))

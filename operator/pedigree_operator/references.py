@@ -90,6 +90,8 @@ def reconcile_reference(
     )
     found = evidence.get(digest) if digest is not None else None
     if found is None or (found.fingerprint and not is_stored(found.digest)):
+        if now < located.examine_after():
+            return ReferencePlan(requeue_at=located.examine_after())
         return ReferencePlan(Examine(uri))
     return ReferencePlan(status=_read(obj, found, now))
 

@@ -79,7 +79,7 @@ class Sourcing:
             digest = self._index.content.get((name, identity))
             if digest is not None:
                 await self._saw(uri, located, digest)
-                return replace(located, digest=digest)
+                break
         return located
 
     async def _ask(self, ref: ModelRef) -> tuple[ModelRef, str]:

@@ -77,6 +77,16 @@ def test_located_content_without_evidence_is_examined() -> None:
     assert World(evidence=()).plan(deployment()).lookups == (Examine(URI),)
 
 
+def test_evidence_missing_after_an_examination_is_not_made_again_at_once() -> None:
+    examined = Located(URI, "stat:1", NOW, DIGEST)
+    world = World(evidence=(), states={URI: UriState(located=examined)})
+    plan = world.plan(deployment())
+    assert plan.lookups == ()
+    assert plan.requeue_at == NOW + timedelta(minutes=1)
+    later = NOW + timedelta(minutes=1)
+    assert world.plan(deployment(), later).lookups == (Examine(URI),)
+
+
 def test_work_in_progress_is_joined_rather_than_started_again() -> None:
     for stage, lookup in ((Stage.RESOLVING, Resolve), (Stage.EXAMINING, Examine)):
         world = World(states={URI: UriState(stage=stage)}, evidence=())
