@@ -6,6 +6,7 @@ breaks off and falls silent: what a real one does rarely and never when asked.
 """
 
 import json
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,6 +15,13 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 Object = dict[str, Any]
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """A client that goes away in the middle of a watch is nothing to report."""
+        if not isinstance(sys.exception(), ConnectionError):
+            raise
 
 
 @dataclass
@@ -58,7 +66,7 @@ class ApiServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))

@@ -121,6 +121,7 @@ def evidence(
     )
     found = facts.Evidence(
         digest=digest,
+        root_digest=digest,
         files=2,
         size_bytes=1000,
         formats=("safetensors",),
