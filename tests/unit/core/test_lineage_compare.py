@@ -334,3 +334,42 @@ def test_fingerprints_of_other_specs_cannot_be_compared() -> None:
     with pytest.raises(ArtifactError) as refused:
         compare(one, other)
     assert refused.value.reason == "UnsupportedFingerprint"
+
+
+def _as_neox(weights: made.Weights) -> made.Weights:
+    """Llama-like weights under GPT-NeoX's names: no gate, one fused matrix."""
+    names = {
+        "model.embed_tokens": "gpt_neox.embed_in",
+        "lm_head": "embed_out",
+        "model.norm": "gpt_neox.final_layer_norm",
+        "self_attn.o_proj": "attention.dense",
+        "mlp.up_proj": "mlp.dense_h_to_4h",
+        "mlp.down_proj": "mlp.dense_4h_to_h",
+        "model.layers": "gpt_neox.layers",
+    }
+    result: made.Weights = {}
+    for name, values in weights.items():
+        if any(part in name for part in ("gate_proj", "k_proj", "v_proj")):
+            continue
+        if "q_proj" in name:
+            name = name.replace("self_attn.q_proj", "attention.query_key_value")
+            values = np.concatenate([values] * 3)
+        for old, new in names.items():
+            name = name.replace(old, new)
+        result[name] = values
+    return result
+
+
+def test_gpt_neox_models_are_compared_by_the_same_tests(tmp_path: Path) -> None:
+    base = _as_neox(made.llama(1))
+    others = {"child": made.noise(base, 0.5, 2), "twin": _as_neox(made.llama(2))}
+    a = made.fingerprint(made.write(tmp_path / "a", base))
+    assert (a.architecture, a.unmapped) == ("gpt-neox", 0)
+    verdicts = {
+        name: compare(a, made.fingerprint(made.write(tmp_path / name, weights))).lineage
+        for name, weights in others.items()
+    }
+    assert verdicts == {
+        "child": LineageClass.DERIVED,
+        "twin": LineageClass.NO_EVIDENCE,
+    }
