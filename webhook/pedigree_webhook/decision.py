@@ -60,6 +60,7 @@ class JudgedModel:
     uri: str
     digest: str
     ancestors: tuple[Match, ...]
+    root_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

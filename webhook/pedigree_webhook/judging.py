@@ -100,7 +100,9 @@ def _model(name: str, uri: str, facts: ModelFacts | None) -> JudgedModel:
     if evidence is None:
         return JudgedModel(name, uri, "", ())
     matches = evidence.lineage.matches if evidence.lineage is not None else ()
-    return JudgedModel(name, uri, str(evidence.digest), matches)
+    return JudgedModel(
+        name, uri, str(evidence.digest), matches, str(evidence.root_digest)
+    )
 
 
 def decision_of(judged: Judged, called: str, basis: Basis | None = None) -> Decision:

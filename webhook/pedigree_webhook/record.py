@@ -54,7 +54,13 @@ def to_entry(
         basis=str(decision.basis),
         verdict=verdict,
         models=[
-            EntryModel(model.name, model.uri, model.digest, model.ancestors)
+            EntryModel(
+                model.name,
+                model.uri,
+                model.digest,
+                model.ancestors,
+                model.root_digest,
+            )
             for model in decision.models
         ],
     )

@@ -26,6 +26,7 @@ from kubernetes import client, config
 from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
+from pedigree import __version__
 from pedigree.errors import ConfigError, PedigreeError, quote
 from pedigree.evidence import GROUP, VERSION
 from pedigree_webhook.store import Store, StoreKind
@@ -89,7 +90,9 @@ def connect(kubeconfig: Path | None) -> client.ApiClient:
             hint="set PEDIGREE_KUBECONFIG, or run with a service account",
         ) from error
     configuration.retries = False  # the pauses here are the only ones
-    return client.ApiClient(configuration)
+    api = client.ApiClient(configuration)
+    api.user_agent = f"pedigree-webhook/{__version__}"  # as the audit log shows it
+    return api
 
 
 class Feed:
