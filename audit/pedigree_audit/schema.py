@@ -98,7 +98,7 @@ class RecordQuery(_Model):
     result: str | None = _filter("Of the verdict: Pass, Warn, Fail ...")
     reason: str | None = _filter("Of the verdict: LineageDenied ...")
     user: str | None = _filter("Who asked, for admissions.")
-    digest: str | None = _filter("A model has this root digest, sha256:HEX.")
+    digest: str | None = _filter("A model has this digest or root digest, sha256:HEX.")
     ancestor: str | None = _filter("A model descends from this reference.")
     since: str | None = _filter("Decided then or later: RFC 3339 time or date, UTC.")
     until: str | None = _filter("Decided before then.")

@@ -32,7 +32,7 @@ class Index:
     Attributes:
         policies: By key.
         references: By name.
-        evidence: By root digest.
+        evidence: By model digest.
         content: Root digest by (reference, identity).
         registry: Identity of the references that have fingerprints.
         awaited: Names of references that are being read for the first time.

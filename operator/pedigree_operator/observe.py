@@ -43,7 +43,7 @@ class Recorded:
 
     Attributes:
         located: What its reference meant.
-        digest: Root digest of that content.
+        digest: Model digest of that content.
         pending: Whether that content was in doubt when the status was written.
     """
 

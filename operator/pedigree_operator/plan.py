@@ -43,7 +43,7 @@ class View:
         references: All known references by name.
         registry: Identity of the references that have fingerprints.
         references_awaited: Names of references that are still being read.
-        evidence: By root digest.
+        evidence: By model digest.
         content: Root digest by (reference, identity), as the evidence records it.
         lookup: What this process knows of a reference.
         rescan_failed: Digests whose lineage cannot be brought up to date, and why.

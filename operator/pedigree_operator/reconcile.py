@@ -164,6 +164,7 @@ def _entry_model(one: Observation) -> EntryModel:
         uri=one.model.uri,
         digest=str(evidence.digest) if evidence is not None else "",
         ancestors=lineage.matches if lineage is not None else (),
+        root_digest=str(evidence.root_digest) if evidence is not None else "",
     )
 
 

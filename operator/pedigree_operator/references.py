@@ -61,7 +61,7 @@ def reconcile_reference(
     Args:
         obj: As the API server has it.
         lookup: What this process knows of a model reference.
-        evidence: By root digest.
+        evidence: By model digest.
         content: Root digest by (reference, identity).
         is_stored: Whether the fingerprint of a model is in the store.
         now: The time.

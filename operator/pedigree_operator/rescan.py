@@ -40,7 +40,7 @@ class Rescanner:
     """Compares models with references, from stored fingerprints.
 
     Args:
-        store: Fingerprints by the root digest of their model.
+        store: Fingerprints by the digest of their model.
     """
 
     def __init__(self, store: FingerprintStore) -> None:
@@ -58,7 +58,7 @@ class Rescanner:
 
         Args:
             evidence: Of the model; must have a fingerprint.
-            references: By name: the root digest of the reference's model, and the
+            references: By name: the digest of the reference's model, and the
                 digest that its fingerprint must have.
             now: Is stored with the result.
 

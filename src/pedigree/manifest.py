@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a model with their digests, and the one digest of them all.
+"""The files of a model with their digests, and the two digests of them all.
 
-The root digest is that of OpenSSF Model Signing v1.0, method ``files``, hash type
+The *model digest* is the model's identity here: SHA-256 over the canonical JSON of its
+``[path, digest]`` pairs, sorted by path.  It binds names as well as contents.
+
+The *root digest* is that of OpenSSF Model Signing v1.0, method ``files``, hash type
 ``sha256``, ``allow_symlinks`` false: resources sorted by name in Unicode code point
 order, and SHA-256 over their concatenated raw digests (sections 5, 6.4 and 6.5.1 of
 its specification).  It equals the subject digest of a signature over the same folder,
@@ -21,8 +24,8 @@ A server loads nothing from these places, and no weights are read from them here
 
 Note: the root digest binds the contents in the order of their names, not the names
 themselves; two folders that differ only by renames that keep the order have the same
-root digest.  That is the specification's choice and is kept for the sake of
-composition.
+root digest.  Which files a server loads follows from their names, so evidence is kept
+under the model digest, and the root digest stands beside it for composition.
 
 Note: ``model-signing`` 1.1.1 sorts by path components (``a/b`` before ``a.txt``), the
 specification by the whole name (``a.txt`` before ``a/b``).  The specification is
@@ -36,7 +39,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pedigree.digests import Digest, sha256
+from pedigree.digests import Digest, json_digest, sha256
 
 IGNORED = (".git", ".gitattributes", ".github", ".gitignore", "model.sig")
 """Top-level names that are no part of a model; see the module's docstring."""
@@ -93,6 +96,11 @@ class Manifest:
         return sum(file.size for file in self.files)
 
     @property
+    def digest(self) -> Digest:
+        """The model digest, its exact identity: of names and contents."""
+        return json_digest([[file.path, str(file.digest)] for file in self.files])
+
+    @property
     def root_digest(self) -> Digest:
-        """The model's exact identity: the subject digest of its signature."""
+        """The subject digest of the model's signature: of contents in order."""
         return sha256(b"".join(file.digest.raw for file in self.files))

@@ -87,6 +87,7 @@ def evidence(
     )
     return Evidence(
         digest=digest,
+        root_digest=digest,
         files=1,
         size_bytes=10,
         formats=("safetensors",),

@@ -23,6 +23,7 @@ def maximal_evidence() -> Evidence:
     dear = '\U0001f9ec<&>"\\'
     return Evidence(
         digest=sha256(b"maximal"),
+        root_digest=sha256(b"maximal root"),
         files=10_000,
         size_bytes=2**52,
         formats=tuple(f"{dear * 20}{i}" for i in range(20)),
@@ -110,6 +111,7 @@ def evidences(
     return st.builds(
         Evidence,
         digest=digests(),
+        root_digest=digests(),
         files=st.integers(0, 9),
         size_bytes=st.integers(0, 2**53),
         formats=st.lists(formats, max_size=3).map(tuple),

@@ -64,6 +64,7 @@ def evidence(*matches: Match, **changes: Any) -> Evidence:
     registry = changes.pop("registry", REGISTRY)
     stated: dict[str, Any] = {
         "digest": sha256(b"model"),
+        "root_digest": sha256(b"model without names"),
         "files": 3,
         "size_bytes": 1000,
         "formats": ("safetensors",),

@@ -34,7 +34,7 @@ FILTERS = {
     "result": "of the verdict: Pass, Warn, Fail, Unknown, Pending or Error",
     "reason": "of the verdict, such as LineageDenied",
     "user": "who asked, for admissions",
-    "digest": "a model has this root digest",
+    "digest": "a model has this digest or root digest",
     "ancestor": "a model descends from this reference",
     "since": "decided then or later: 2026-11-23 or 2026-11-23T04:05:06Z",
     "until": "decided before then",

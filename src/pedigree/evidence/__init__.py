@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evidence: facts about one model, without opinion.
 
-One model is one root digest.  Facts that follow from its bytes alone never change;
+One model is one digest.  Facts that follow from its bytes alone never change;
 lineage follows from the bytes *and* from the set of known references, and is
 replaced when that set changes.  Times are RFC 3339 UTC strings, effects are integer
 per-mille and p-values integer log10 rounded towards zero, because these facts are

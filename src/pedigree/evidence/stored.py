@@ -68,6 +68,7 @@ def to_spec(evidence: Evidence) -> dict[str, Any]:
     """The immutable half, as the ``spec`` of a ``ModelEvidence`` object."""
     spec: dict[str, Any] = {
         "digest": str(evidence.digest),
+        "rootDigest": str(evidence.root_digest),
         "files": evidence.files,
         "sizeBytes": evidence.size_bytes,
         "formats": [cut(item, 32) for item in evidence.formats[:FORMATS_MAX]],
@@ -228,6 +229,7 @@ def _from_object(obj: Mapping[str, Any]) -> Evidence:
     lineage = status.get("lineage")
     return Evidence(
         digest=Digest.parse(spec["digest"]),
+        root_digest=Digest.parse(spec["rootDigest"]),
         files=spec["files"],
         size_bytes=spec["sizeBytes"],
         formats=tuple(spec["formats"]),

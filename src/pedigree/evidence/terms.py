@@ -123,7 +123,9 @@ class Evidence:
     """All facts about one model.
 
     Attributes:
-        digest: Root digest, the model's exact identity.
+        digest: Model digest, the model's exact identity: of names and contents.
+        root_digest: The OpenSSF Model Signing subject digest of the same files, so that
+            evidence and signatures can be told to speak of one model.
         files: Number of files.
         size_bytes: Their sizes together.
         formats: Weight formats found, sorted: ``safetensors`` ... or ``none``.
@@ -141,6 +143,7 @@ class Evidence:
     """
 
     digest: Digest
+    root_digest: Digest
     files: int
     size_bytes: int
     formats: tuple[str, ...]

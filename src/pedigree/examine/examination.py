@@ -32,7 +32,7 @@ _WEIGHT = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
 class FingerprintStore(Protocol):
-    """Fingerprints kept by the root digest of their model."""
+    """Fingerprints kept by the digest of their model."""
 
     def get(self, model_digest: Digest) -> Fingerprint | None:
         """The fingerprint of a model, if kept."""
@@ -118,7 +118,7 @@ def examine(
     _check_unchanged(source, settings)
     resolution = Resolution(str(ref), str(source.ref), source.identity, _utc(now))
     if store is not None and weights.fingerprint is not None and not weights.reused:
-        store.put(listing.manifest.root_digest, weights.fingerprint)
+        store.put(listing.manifest.digest, weights.fingerprint)
     evidence = _evidence(listing, weights, declared, remarks, resolution)
     return Examination(
         evidence=evidence,
@@ -151,11 +151,11 @@ def _read_weights(
     remarks: tuple[Remark, ...] = ()
     parameters = 0
     try:
-        # Headers are read even when the fingerprint is kept: which files a server
-        # loads follows from their names, and the root digest does not bind names.
+        # Headers are read even when the fingerprint is kept: what is wrong with them
+        # is a fact of this version of the parser, not of the one that kept it.
         checkpoint = Checkpoint.open(source, settings.sources.limits)
         remarks, parameters = checkpoint.remarks, checkpoint.parameters
-        kept = store.get(listing.manifest.root_digest) if store is not None else None
+        kept = store.get(listing.manifest.digest) if store is not None else None
         if kept is not None:
             return _Weights(kept, parameters, True, remarks, None)
         fingerprint = build_fingerprint(checkpoint, progress=_stage(progress))
@@ -201,7 +201,8 @@ def _evidence(
         )
     findings.sort(key=lambda f: (_WEIGHT[f.severity], f.reason, f.path))
     return Evidence(
-        digest=manifest.root_digest,
+        digest=manifest.digest,
+        root_digest=manifest.root_digest,
         files=len(manifest.files),
         size_bytes=manifest.size_bytes,
         formats=listing.formats,

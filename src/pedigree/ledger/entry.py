@@ -64,6 +64,7 @@ class EntryModel:
     uri: str
     digest: str = ""
     ancestors: Sequence[Match] = ()
+    root_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +218,7 @@ def _build(
                 "name": model.name,
                 "uri": model.uri,
                 "digest": str(model.digest),
+                "rootDigest": str(model.root_digest),
                 "ancestors": [match_to_dict(match) for match in model.ancestors],
             }
             for model in models

@@ -34,7 +34,7 @@ class Facets:
         result: Of the verdict.
         reason: Of the verdict.
         user: Who asked, for admissions.
-        digests: Root digests of the models.
+        digests: Model digests and root digests of the models.
         ancestors: References the models descend from (``Identical``, ``Derived``).
     """
 
@@ -66,7 +66,12 @@ def facets_of(entry: Mapping[str, Any]) -> Facets:
         result=verdict.get("result", ""),
         reason=verdict.get("reason", ""),
         user=(entry.get("request") or {}).get("user", ""),
-        digests=frozenset(m["digest"] for m in models if m["digest"]),
+        digests=frozenset(
+            model[field]
+            for model in models
+            for field in ("digest", "rootDigest")
+            if model.get(field)
+        ),
         ancestors=frozenset(
             match["reference"]
             for model in models
@@ -84,7 +89,7 @@ class Filters:
         kind: As in :class:`Facets`; so are the other names.
         since: Decided at this time or later.
         until: Decided before this time.
-        digest: One of the models has this root digest.
+        digest: One of the models has this digest or root digest.
         ancestor: One of the models descends from this reference.
     """
 

@@ -176,6 +176,8 @@ def _check_models(entry: Mapping[str, Any]) -> None:
         _text(model, path, "name", NAME_MAX_CHARS)
         _text(model, path, "uri", URI_MAX_CHARS)
         _text(model, path, "digest", 71, _DIGEST)
+        if "rootDigest" in model:
+            _text(model, path, "rootDigest", 71, _DIGEST)
         for place, match in enumerate(_list(model, path, "ancestors", 64)):
             _text(match, f"{path}.ancestors[{place}]", "reference", NAME_MAX_CHARS)
             _text(match, f"{path}.ancestors[{place}]", "lineage", 63, _TOKEN)

@@ -183,12 +183,15 @@ def _digest_causes(
     for model in subject.models:
         wanted, known = model.expected_digest, _facts(facts, model)
         evidence = known.evidence if known.state is FactState.KNOWN else None
-        if wanted is not None and evidence is not None and evidence.digest != wanted:
+        if wanted is None or evidence is None:
+            continue
+        if wanted not in (evidence.digest, evidence.root_digest):
             yield Cause(
                 Reason.DIGEST_MISMATCH,
                 wording.bounded(
                     f"model {wording.name(model.name)} at {quote(model.uri, 120)} has "
-                    f"the digest {evidence.digest}, but the object expects {wanted}; "
+                    f"the digest {evidence.digest} (root digest "
+                    f"{evidence.root_digest}), but the object expects {wanted}; "
                     "correct expectedDigest or restore the model"
                 ),
                 f"{model.field_path}.expectedDigest",

@@ -38,7 +38,8 @@ class SubjectModel:
         role: What it is for.
         uri: The reference as written, ``huggingFace`` turned into ``hf://``.
         ref: The same, understood; None when it cannot be.
-        expected_digest: The only root digest the object accepts, if it says so.
+        expected_digest: The only digest, of names and contents or root digest, that
+            the object accepts, if it says so.
         claims: What the object declares: ``baseModel``, ``relation``, ``license``.
         field_path: Where it is in the object, such as ``spec.models[0]``.
         problem: Why it cannot be judged at all; empty when it can.

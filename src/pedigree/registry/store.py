@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fingerprints by the root digest of the model they were made of.
+"""Fingerprints by the digest of the model they were made of.
 
 A cache: what is lost is made again from the weights.
 """

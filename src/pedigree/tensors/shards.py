@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which files of a model hold its weights, and the index that says so.
 
-Every safetensors file is read, or is an error: a root digest does not bind names, so
-weights that nobody compared could be renamed into the place of those that were, and
-what one server ignores another loads.
+Every safetensors file is read, or is an error: which one a server loads is its own
+choice, and what one server ignores another loads.
 
 With an index, the shards it names are the model, and any other file at the top level
 but ``adapter_model.safetensors`` is left unread, which is an error; where servers would

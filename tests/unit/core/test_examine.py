@@ -70,7 +70,7 @@ def _errors(examination: Examination) -> list[tuple[str, str]]:
 def test_an_example_model_has_evidence_and_a_fingerprint() -> None:
     found = _examine(EXAMPLES / "llama-a")
     evidence = found.evidence
-    assert str(evidence.digest).startswith("sha256:9ca22f87ee54")
+    assert str(evidence.root_digest).startswith("sha256:9ca22f87ee54")
     assert evidence.formats == ("safetensors",)
     assert evidence.architecture == "llama"
     assert evidence.parameters == 1_262_720
@@ -102,14 +102,15 @@ def test_a_kept_fingerprint_saves_reading_the_weights() -> None:
     assert second.bytes_read < first.bytes_read - 2_000_000
 
 
-def test_a_kept_fingerprint_does_not_hide_what_the_names_say(tmp_path: Path) -> None:
-    # Equal root digests: the digest binds contents in order of names, not the names.
+def test_files_that_change_names_are_another_model(tmp_path: Path) -> None:
+    # Equal root digests bind contents in the order of their names, not the names.
     shelf = Shelf()
     right = {"a.txt": ONE, "model.safetensors": weights({"b": matrix()})}
     wrong = {"model.safetensors": ONE, "z.txt": right["model.safetensors"]}
     first = _examine(tmp_path / "right", right, store=shelf)
     second = _examine(tmp_path / "wrong", wrong, store=shelf)
-    assert first.evidence.digest == second.evidence.digest
+    assert first.evidence.root_digest == second.evidence.root_digest
+    assert first.evidence.digest != second.evidence.digest
     assert _errors(first) == [("HiddenWeights", "a.txt")]
     assert _errors(second) == [("HiddenWeights", "z.txt")]
 
