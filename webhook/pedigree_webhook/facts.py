@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pedigree.policy.facts import FactState, ModelFacts
+from pedigree.policy.facts import UNSEEN, FactState, ModelFacts
 from pedigree.policy.subject import Subject, SubjectModel, is_pinned
 from pedigree.policy.verdict import Reason
 from pedigree_webhook.evidence_index import EvidenceIndex
@@ -27,11 +27,7 @@ def no_facts(
 def _facts(model: SubjectModel, evidence: EvidenceIndex) -> ModelFacts:
     known = evidence.get(model.uri)
     if known is None:
-        return ModelFacts(
-            FactState.PENDING,
-            reason=Reason.EVIDENCE_PENDING,
-            message="it has not been examined yet",
-        )
+        return UNSEEN
     if known.evidence is None:
         return ModelFacts(
             FactState.FAILED, reason=Reason.INTERNAL_ERROR, message=known.problem

@@ -98,6 +98,7 @@ def _print(found: Examination) -> None:
     fingerprint = str(evidence.fingerprint or "none: the weights cannot be read")
     print_lines(
         f"digest       {evidence.digest}",
+        f"root digest  {evidence.root_digest}",
         f"files        {evidence.files}, {human_bytes(evidence.size_bytes)}",
         f"formats      {', '.join(evidence.formats)}",
         f"architecture {evidence.architecture or 'unknown'}",

@@ -199,6 +199,8 @@ def _evidence(
         findings.append(
             Finding(str(error.reason), Severity.ERROR, error.path, str(error))
         )
+    if fingerprint is not None and fingerprint.reason:
+        findings.append(_unmapped(fingerprint.reason))
     findings.sort(key=lambda f: (_WEIGHT[f.severity], f.reason, f.path))
     return Evidence(
         digest=manifest.digest,
@@ -219,6 +221,17 @@ def _evidence(
         examined_at=resolution.resolved_at,
         resolutions=(resolution,),
     )
+
+
+def _unmapped(reason: str) -> Finding:
+    """That the weights were read, but cannot be told apart by their roles."""
+    what = (
+        "the weights are those of an adapter, without their base"
+        if reason == "AdapterWeights"
+        else "the names of the tensors fit no known architecture"
+    )
+    message = f"{what}; nothing but exact copies of tensors can be found in them"
+    return Finding(reason, Severity.WARNING, "", message)
 
 
 def _utc(now: datetime) -> str:

@@ -102,6 +102,14 @@ def test_a_kept_fingerprint_saves_reading_the_weights() -> None:
     assert second.bytes_read < first.bytes_read - 2_000_000
 
 
+def test_weights_whose_roles_are_unknown_are_a_finding(tmp_path: Path) -> None:
+    files = {"model.safetensors": weights({"some.matrix": matrix()})}
+    evidence = _examine(tmp_path, files).evidence
+    assert evidence.architecture == ""
+    assert [finding.reason for finding in evidence.findings] == ["UnknownArchitecture"]
+    assert evidence.fingerprint is not None
+
+
 def test_files_that_change_names_are_another_model(tmp_path: Path) -> None:
     # Equal root digests bind contents in the order of their names, not the names.
     shelf = Shelf()
@@ -166,6 +174,7 @@ def test_formats_that_are_not_read_are_told(tmp_path: Path) -> None:
     evidence = _examine(tmp_path, files).evidence
     assert evidence.formats == ("gguf", "pytorch", "safetensors")
     assert [(f.reason, f.severity, f.path) for f in evidence.findings] == [
+        ("UnknownArchitecture", Severity.WARNING, ""),  # one lone tensor
         ("UnsupportedFormat", Severity.WARNING, "pytorch_model.bin"),
         ("UnsupportedFormat", Severity.WARNING, "q.gguf"),
     ]

@@ -340,6 +340,12 @@ def test_another_digest_than_expected_is_denied_whatever_policies_say(
     assert bare.action is Action.DENY
 
 
+def test_an_expected_digest_may_be_that_of_a_signature() -> None:
+    about = subject(model(expectedDigest=str(sha256(b"model without names"))))
+    verdict = ask(known(), policy(FORMATS), about=about)
+    assert verdict.action is Action.ALLOW
+
+
 def test_an_unsound_artifact_is_denied_with_the_finding_in_words() -> None:
     facts = known(fingerprint=None, lineage=None, findings=(finding(),))
     verdict = ask(facts, policy(ALLOW_GOOD))
