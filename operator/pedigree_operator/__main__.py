@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 import kopf
 
 from pedigree import __version__
-from pedigree.errors import ConfigError, PedigreeError
+from pedigree.errors import PedigreeError
 from pedigree.ledger.delivery import Deliverer
 from pedigree.ledger.outbox import Outbox
 from pedigree.registry.store import FingerprintStore
+from pedigree.serving.logs import start_logs
 from pedigree.sources import SourceSettings
 from pedigree.sources.settings import HUB_ENDPOINT
-from pedigree_operator import logs
 from pedigree_operator.cluster import Cluster
 from pedigree_operator.config import Config
 from pedigree_operator.controller import WORKERS, Controller
@@ -128,6 +128,10 @@ class Operator:
                 "How long the oldest of them has waited.",
                 self._outbox.oldest_age_s(now()),
             ),
+            "pedigree_outbox_parked": (
+                "Ledger entries that the audit service refuses; a person must look.",
+                self._outbox.parked_count(),
+            ),
         }
         stats = self._deliverer.stats() if self._deliverer is not None else None
         readings.counters |= {
@@ -196,13 +200,10 @@ def main(environment: Mapping[str, str]) -> int:
     Args:
         environment: Where settings are read from.
     """
+    start_logs("operator", "info")
     try:
         config = Config.from_env(environment)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - no log settings yet
-        return EXIT_USAGE
-    logs.start(config.log_level)
-    try:
+        start_logs("operator", config.log_level)
         operator = Operator(config, environment)
     except (PedigreeError, OSError) as error:
         log.error("cannot start: %s", error)
