@@ -9,6 +9,14 @@ from typing import Any
 from pedigree.digests import Digest, json_digest
 
 _INTEGER_MAX = 2**53
+SPEC_DEFAULTS = {
+    "enforcement": "Enforce",
+    "onUnknown": "Deny",
+    "onPending": "Hold",
+    "onError": "Deny",
+}
+CLAIMS_DEFAULTS = {"contradicted": "Deny", "unverifiable": "Warn"}
+"""What the CRDs fill in; a test compares them."""
 
 
 def stable_digest(value: object) -> Digest:
@@ -21,8 +29,27 @@ def stable_digest(value: object) -> Digest:
 
 
 def spec_digest(spec: object) -> Digest:
-    """Digest of a policy's ``spec``: the same text gives the same digest anywhere."""
-    return stable_digest(spec)
+    """Digest of a policy's ``spec``, with the API server's defaults filled in.
+
+    So the same text gives the same digest in a file and in the cluster.
+    """
+    return stable_digest(_with_defaults(spec))
+
+
+def _with_defaults(spec: object) -> object:
+    if not isinstance(spec, Mapping):
+        return spec
+    filled = {**SPEC_DEFAULTS, **spec}
+    rules = spec.get("rules")
+    if isinstance(rules, list | tuple):
+        filled["rules"] = [_rule_with_defaults(rule) for rule in rules]
+    return filled
+
+
+def _rule_with_defaults(rule: object) -> object:
+    if not isinstance(rule, Mapping) or not isinstance(rule.get("claims"), Mapping):
+        return rule
+    return {**rule, "claims": {**CLAIMS_DEFAULTS, **rule["claims"]}}
 
 
 def _plain(value: object) -> Any:

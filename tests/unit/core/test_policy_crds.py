@@ -11,6 +11,7 @@ import yaml
 from pedigree.evidence import Severity
 from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.policy import durations
+from pedigree.policy.canonical import CLAIMS_DEFAULTS, SPEC_DEFAULTS, spec_digest
 from pedigree.policy.references import Trust
 from pedigree.policy.rules import Enforcement, Format, PinnedRequirement
 from pedigree.policy.selection import Operator
@@ -152,6 +153,31 @@ def test_durations_mean_the_same_in_the_crds_and_in_the_code() -> None:
     interval = at("modeldeployments", ".spec.revalidation.interval")
     max_age = at("lineagepolicies", ".spec.freshness.maxAge")
     assert interval["pattern"] == max_age["pattern"] == durations.PATTERN
+
+
+@pytest.mark.parametrize("kind", ["clusterlineagepolicies", "lineagepolicies"])
+def test_a_digest_fills_in_exactly_what_the_api_server_fills_in(kind: str) -> None:
+    filled = {
+        path: node["default"]
+        for path, node in walk(root(CRDS / f"{kind}.yaml"))
+        if "default" in node
+    }
+    rule = ".spec.rules[].claims"
+    assert filled == {
+        **{f".spec.{name}": value for name, value in SPEC_DEFAULTS.items()},
+        **{f"{rule}.{name}": value for name, value in CLAIMS_DEFAULTS.items()},
+    }
+
+
+def test_what_is_a_default_need_not_be_written_for_the_same_digest() -> None:
+    short = {"rules": [{"name": "honest", "claims": {}}], "onUnknown": "Warn"}
+    whole = {
+        **SPEC_DEFAULTS,
+        "onUnknown": "Warn",
+        "rules": [{"name": "honest", "claims": dict(CLAIMS_DEFAULTS)}],
+    }
+    assert spec_digest(short) == spec_digest(whole)
+    assert spec_digest(short) != spec_digest({**whole, "onError": "Hold"})
 
 
 def test_a_verdict_has_room_for_all_its_causes() -> None:
