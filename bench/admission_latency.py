@@ -42,14 +42,15 @@ from controlplane.certificates import make_ca, make_leaf
 from pedigree import __version__
 from pedigree.ledger.delivery import DeliveryStats
 from pedigree.ledger.outbox import Outbox
+from pedigree.serving.sockets import listen
+from pedigree.serving.tls import ServingCertificate
 from pedigree_webhook.app import webhook_app
 from pedigree_webhook.decide import Settings
 from pedigree_webhook.gate import Gate
 from pedigree_webhook.metrics import Metrics
 from pedigree_webhook.readiness import Readiness
-from pedigree_webhook.service import http_server, listen
+from pedigree_webhook.service import http_server
 from pedigree_webhook.store import Store, StoreKind
-from pedigree_webhook.tls import ServingCertificate
 from webhook_world import evidence, model_deployment, namespace, policy, reference
 from webhook_world.reviews import review
 

@@ -7,17 +7,20 @@ import asyncio
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping
+from contextlib import closing
 
 from pedigree.errors import ConfigError, LedgerError, PedigreeError
-from pedigree_audit import logs
+from pedigree.serving.logs import start_logs
+from pedigree.serving.sockets import listen, port_of, write_ports
+from pedigree.serving.tls import ServingCertificate
 from pedigree_audit.access import Access, OpenAccess, kubernetes_access
 from pedigree_audit.app import create_app, create_probe_app
 from pedigree_audit.config import Auth, Config
 from pedigree_audit.ledger import Ledger
 from pedigree_audit.metrics import Metrics
-from pedigree_audit.server import listen, serve, write_ports
-from pedigree_audit.tls import ServingCertificate
+from pedigree_audit.server import serve
 
 EXIT_CONFIG = 2
 EXIT_LEDGER = 3
@@ -27,10 +30,10 @@ log = logging.getLogger("pedigree_audit")
 
 def main(env: Mapping[str, str]) -> int:
     """Run until told to stop; 0 then, 2 if started wrongly, 3 if the ledger is bad."""
-    logs.start("info")
+    start_logs("audit", "info")
     try:
         config = Config.from_env(env)
-        logs.start(config.log_level)
+        start_logs("audit", config.log_level)
         run(config)
     except ConfigError as error:
         return _say(error, EXIT_CONFIG)
@@ -46,29 +49,34 @@ def run(config: Config) -> None:
         ConfigError: A setting cannot be used.
         LedgerError: The ledger cannot be opened for writing.
     """
+    expiries: dict[str, float] = {}
     certificate = ServingCertificate(
-        config.tls_cert_file, config.tls_key_file, config.tls_ca_file
+        config.tls_cert_file,
+        config.tls_key_file,
+        config.tls_ca_file,
+        on_expiry=expiries.__setitem__,
     )
     access = _access(config)
-    https = listen(config.host, config.port)
-    http = listen(config.host, config.metrics_port)
-    ledger = Ledger(config.ledger_path)
-    try:
+    stopping = threading.Event()
+    with (
+        listen(config.host, config.port) as https,
+        listen(config.host, config.metrics_port) as http,
+        closing(Ledger(config.ledger_path)) as ledger,
+    ):
         metrics = Metrics(
             size_bytes=ledger.size_bytes,
             entries=ledger.count_by_kind(),
-            expiries=certificate.expiries,
+            expiries=expiries,
         )
-        certificate.watch()
-        if config.port_file is not None:
-            write_ports(config.port_file, https, http)
+        certificate.watch(stopping)
+        write_ports(config.port_file, https=port_of(https), http=port_of(http))
         log.info("ledger %s is open, head %s", ledger.path, ledger.head)
         api = create_app(ledger, access, metrics)
         probes = create_probe_app(ledger, metrics)
-        asyncio.run(serve(api, probes, certificate.context, https=https, http=http))
-    finally:
-        certificate.close()
-        ledger.close()
+        try:
+            asyncio.run(serve(api, probes, certificate.context, https=https, http=http))
+        finally:
+            stopping.set()
 
 
 def _access(config: Config) -> Access:

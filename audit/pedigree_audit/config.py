@@ -10,9 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from pedigree.errors import ConfigError, quote
-
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - a Pod is reached from outside itself
-LOG_LEVELS = ("debug", "info", "warning", "error")
+from pedigree.serving.environment import ANY_ADDRESS, Environment
 
 
 class Auth(StrEnum):
@@ -57,7 +55,7 @@ class Config:
     auth: Auth = Auth.KUBERNETES
     audiences: tuple[str, ...] = ()
     kubeconfig: Path | None = None
-    host: str = EVERYWHERE
+    host: str = ANY_ADDRESS
     port: int = 8444
     metrics_port: int = 8080
     port_file: Path | None = None
@@ -69,70 +67,40 @@ class Config:
         return self.data_dir / "ledger.db"
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Config:
+    def from_env(cls, values: Mapping[str, str]) -> Config:
         """Read the settings; what is unset or empty keeps its default.
 
         Raises:
             ConfigError: One is missing or cannot be used; the message names it.
         """
-        auth = Auth(_choice(env, "PEDIGREE_AUDIT_AUTH", "kubernetes", tuple(Auth)))
-        host = _text(env, "PEDIGREE_HOST") or EVERYWHERE
+        env = Environment(values)
+        auth = Auth(
+            env.choice(
+                "PEDIGREE_AUDIT_AUTH", Auth.KUBERNETES, tuple(Auth), any_case=True
+            )
+        )
+        host = env.text("PEDIGREE_HOST", ANY_ADDRESS)
         if auth is Auth.NONE and not _is_loopback(host):
             raise ConfigError(
                 f"PEDIGREE_AUDIT_AUTH is 'none' and PEDIGREE_HOST is {quote(host)}: "
                 "anyone could read and write the ledger",
                 hint="set PEDIGREE_HOST=127.0.0.1 or PEDIGREE_AUDIT_AUTH=kubernetes",
             )
-        kubeconfig = _path(env, "PEDIGREE_KUBECONFIG") or _path(env, "KUBECONFIG")
-        audiences = _text(env, "PEDIGREE_AUDIT_AUDIENCES").split(",")
+        audiences = env.text("PEDIGREE_AUDIT_AUDIENCES").split(",")
         return cls(
-            tls_cert_file=_required(env, "PEDIGREE_TLS_CERT_FILE"),
-            tls_key_file=_required(env, "PEDIGREE_TLS_KEY_FILE"),
-            tls_ca_file=_path(env, "PEDIGREE_TLS_CA_FILE"),
-            data_dir=_required(env, "PEDIGREE_DATA_DIR"),
+            tls_cert_file=env.needed_path("PEDIGREE_TLS_CERT_FILE"),
+            tls_key_file=env.needed_path("PEDIGREE_TLS_KEY_FILE"),
+            tls_ca_file=env.path("PEDIGREE_TLS_CA_FILE"),
+            data_dir=env.needed_path("PEDIGREE_DATA_DIR"),
             auth=auth,
             audiences=tuple(item.strip() for item in audiences if item.strip()),
-            kubeconfig=kubeconfig,
+            kubeconfig=env.kubeconfig(),
             host=host,
-            port=_port(env, "PEDIGREE_PORT", 8444),
-            metrics_port=_port(env, "PEDIGREE_METRICS_PORT", 8080),
-            port_file=_path(env, "PEDIGREE_PORT_FILE"),
-            log_level=_choice(env, "PEDIGREE_LOG_LEVEL", "info", LOG_LEVELS),
+            port=env.port("PEDIGREE_PORT", 8444),
+            metrics_port=env.port("PEDIGREE_METRICS_PORT", 8080),
+            port_file=env.path("PEDIGREE_PORT_FILE"),
+            log_level=env.log_level(),
         )
-
-
-def _text(env: Mapping[str, str], name: str) -> str:
-    return env.get(name, "").strip()
-
-
-def _path(env: Mapping[str, str], name: str) -> Path | None:
-    text = _text(env, name)
-    return Path(text) if text else None
-
-
-def _required(env: Mapping[str, str], name: str) -> Path:
-    path = _path(env, name)
-    if path is None:
-        raise ConfigError(f"{name} is not set, wanted a path", hint=f"set {name}")
-    return path
-
-
-def _choice(
-    env: Mapping[str, str], name: str, default: str, allowed: tuple[str, ...]
-) -> str:
-    text = _text(env, name).lower() or default
-    if text not in allowed:
-        raise ConfigError(
-            f"{name} is {quote(text)}, wanted one of {', '.join(map(str, allowed))}"
-        )
-    return text
-
-
-def _port(env: Mapping[str, str], name: str, default: int) -> int:
-    text = _text(env, name) or str(default)
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536):
-        raise ConfigError(f"{name} is {quote(text)}, wanted a port from 0 to 65535")
-    return int(text)
 
 
 def _is_loopback(host: str) -> bool:

@@ -42,14 +42,15 @@ class Metrics:
         *,
         size_bytes: Callable[[], int],
         entries: Mapping[str, int],
-        expiries: Callable[[], Mapping[str, float]],
+        expiries: Mapping[str, float],
     ) -> None:
         """Make them, at zero or at what the ledger holds.
 
         Args:
             size_bytes: Size of the ledger's files.
             entries: Entries in the ledger at start, by kind.
-            expiries: Certificate -> end of validity, seconds since 1970.
+            expiries: Certificate -> end of validity, seconds since 1970; read at
+                every scrape.
         """
         self.registry = CollectorRegistry()
         self._entries = Counter(
@@ -130,7 +131,7 @@ class Metrics:
 
 
 class _Certificates(Collector):
-    def __init__(self, expiries: Callable[[], Mapping[str, float]]) -> None:
+    def __init__(self, expiries: Mapping[str, float]) -> None:
         self._expiries = expiries
 
     def collect(self) -> Iterator[Metric]:
@@ -140,6 +141,6 @@ class _Certificates(Collector):
             "End of validity of the serving certificate chain and of its authority.",
             labels=["cert"],
         )
-        for name, expiry in self._expiries().items():
+        for name, expiry in self._expiries.items():
             family.add_metric([name], expiry)
         yield family

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from pedigree.errors import ConfigError, quote
 from pedigree.policy.verdict import Action
+from pedigree.serving.environment import (
+    ANY_ADDRESS,
+    SERVICE_ACCOUNT_TOKEN,
+    Environment,
+)
 
-SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105
-DATA_DIR = "/var/lib/pedigree"
-ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - Prometheus and the kubelet come from outside
-LOG_LEVELS = ("debug", "info", "warning", "error")
+DATA_DIR = Path("/var/lib/pedigree")
+WEEK_S = 604800.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +47,11 @@ class Config:
     """
 
     kubeconfig: Path | None = None
-    data_dir: Path = Path(DATA_DIR)
+    data_dir: Path = DATA_DIR
     log_level: str = "info"
     audit_url: str = ""
     audit_ca_file: Path | None = None
-    token_file: Path = Path(SERVICE_ACCOUNT_TOKEN)
+    token_file: Path = SERVICE_ACCOUNT_TOKEN
     no_match: Action = Action.DENY
     host: str = ANY_ADDRESS
     metrics_port: int = 8080
@@ -60,33 +63,38 @@ class Config:
     resync_s: float = 300.0
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Config:
+    def from_env(cls, values: Mapping[str, str]) -> Config:
         """Read the settings; what is unset or empty keeps its default.
 
         Raises:
             ConfigError: A value cannot be used; the message names the variable.
         """
-        kubeconfig = env.get("PEDIGREE_KUBECONFIG") or env.get("KUBECONFIG")
+        env = Environment(values)
+        no_match = env.choice(
+            "PEDIGREE_NO_MATCH", Action.DENY, (Action.DENY, Action.ALLOW)
+        )
         return cls(
-            kubeconfig=Path(kubeconfig) if kubeconfig else None,
-            data_dir=Path(env.get("PEDIGREE_DATA_DIR") or DATA_DIR),
-            log_level=_choice(env, "PEDIGREE_LOG_LEVEL", "info", LOG_LEVELS),
-            audit_url=env.get("PEDIGREE_AUDIT_URL", "").rstrip("/"),
-            audit_ca_file=_path(env, "PEDIGREE_AUDIT_CA_FILE"),
-            token_file=Path(env.get("PEDIGREE_TOKEN_FILE") or SERVICE_ACCOUNT_TOKEN),
-            no_match=Action(
-                _choice(env, "PEDIGREE_NO_MATCH", "Deny", (Action.DENY, Action.ALLOW))
+            kubeconfig=env.kubeconfig(),
+            data_dir=env.path("PEDIGREE_DATA_DIR") or DATA_DIR,
+            log_level=env.log_level(),
+            audit_url=env.text("PEDIGREE_AUDIT_URL").rstrip("/"),
+            audit_ca_file=env.path("PEDIGREE_AUDIT_CA_FILE"),
+            token_file=env.path("PEDIGREE_TOKEN_FILE") or SERVICE_ACCOUNT_TOKEN,
+            no_match=Action(no_match),
+            host=env.text("PEDIGREE_HOST", ANY_ADDRESS),
+            metrics_port=env.port("PEDIGREE_METRICS_PORT", 8080),
+            port_file=env.path("PEDIGREE_PORT_FILE"),
+            file_roots=_roots(env.text("PEDIGREE_FILE_ROOTS", "/models")),
+            examine_concurrency=env.whole(
+                "PEDIGREE_EXAMINE_CONCURRENCY", 2, least=1, most=64
             ),
-            host=env.get("PEDIGREE_HOST") or ANY_ADDRESS,
-            metrics_port=_whole(env, "PEDIGREE_METRICS_PORT", 8080, 0, 65535),
-            port_file=_path(env, "PEDIGREE_PORT_FILE"),
-            file_roots=_roots(env),
-            examine_concurrency=_whole(env, "PEDIGREE_EXAMINE_CONCURRENCY", 2, 1, 64),
-            examine_deadline_s=_seconds(env, "PEDIGREE_EXAMINE_DEADLINE_S", 900.0),
-            examine_memory_bytes=_whole(
-                env, "PEDIGREE_EXAMINE_MEMORY_BYTES", 0, 0, 2**50
+            examine_deadline_s=env.seconds(
+                "PEDIGREE_EXAMINE_DEADLINE_S", 900.0, least=0.1, most=WEEK_S
             ),
-            resync_s=_seconds(env, "PEDIGREE_RESYNC_S", 300.0),
+            examine_memory_bytes=env.whole(
+                "PEDIGREE_EXAMINE_MEMORY_BYTES", 0, least=0, most=2**50
+            ),
+            resync_s=env.seconds("PEDIGREE_RESYNC_S", 300.0, least=0.1, most=WEEK_S),
         )
 
     @property
@@ -100,46 +108,7 @@ class Config:
         return self.data_dir / "outbox.db"
 
 
-def _path(env: Mapping[str, str], name: str) -> Path | None:
-    text = env.get(name)
-    return Path(text) if text else None
-
-
-def _choice(
-    env: Mapping[str, str], name: str, default: str, allowed: tuple[str, ...]
-) -> str:
-    text = env.get(name) or default
-    if text not in allowed:
-        raise ConfigError(
-            f"{name} is {quote(text)}, wanted one of {', '.join(map(str, allowed))}"
-        )
-    return text
-
-
-def _whole(
-    env: Mapping[str, str], name: str, default: int, least: int, most: int
-) -> int:
-    text = env.get(name) or str(default)
-    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-        raise ConfigError(
-            f"{name} is {quote(text)}, wanted a whole number from {least} to {most}"
-        )
-    return int(text)
-
-
-def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
-    text = env.get(name) or str(default)
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.1 <= value <= 86400 * 7:
-        raise ConfigError(f"{name} is {quote(text)}, wanted seconds from 0.1 to 604800")
-    return value
-
-
-def _roots(env: Mapping[str, str]) -> tuple[Path, ...]:
-    text = env.get("PEDIGREE_FILE_ROOTS") or "/models"
+def _roots(text: str) -> tuple[Path, ...]:
     roots = tuple(Path(part) for part in text.split(":") if part)
     for root in roots:
         if not root.is_absolute():

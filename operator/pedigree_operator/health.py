@@ -8,9 +8,10 @@ answer, and the kubelet restarts the process.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from pathlib import Path
+
+from pedigree.serving.sockets import write_ports
 
 REQUEST_TIMEOUT_S = 10.0
 _LINE_MAX_BYTES = 4096
@@ -46,10 +47,7 @@ class HealthServer:
             self._answer, host, port, limit=_LINE_MAX_BYTES
         )
         chosen: int = self._server.sockets[0].getsockname()[1]
-        if port_file is not None:
-            partial = port_file.with_suffix(".partial")
-            partial.write_text(json.dumps({"http": chosen}))
-            partial.replace(port_file)
+        write_ports(port_file, http=chosen)
         return chosen
 
     async def stop(self) -> None:

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping
 
 from pedigree.errors import ConfigError, LedgerError
+from pedigree.serving.logs import start_logs
 from pedigree_webhook.config import Config
-from pedigree_webhook.logs import log_to_stderr
 from pedigree_webhook.service import Service
 
 EXIT_CONFIG = 2
@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 
 def main(env: Mapping[str, str]) -> int:
     """Run the webhook and return its exit code."""
-    log_to_stderr("info")
+    start_logs("webhook", "info")
     try:
         config = Config.from_env(env)
-        log_to_stderr(config.log_level)
+        start_logs("webhook", config.log_level)
         Service(config).run()
     except (ConfigError, LedgerError) as error:
         log.error("the webhook cannot start: %s", error)

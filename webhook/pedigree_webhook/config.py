@@ -7,16 +7,18 @@ the environment, and nothing is read again while the process runs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pedigree.errors import ConfigError, quote
 from pedigree.policy.verdict import Action
+from pedigree.serving.environment import (
+    ANY_ADDRESS,
+    SERVICE_ACCOUNT_TOKEN,
+    Environment,
+)
 
-SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-LOG_LEVELS = ("debug", "info", "warning", "error")
+DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ class Config:
     data_dir: Path
     tls_ca_file: Path | None = None
     kubeconfig: Path | None = None
-    host: str = "0.0.0.0"  # noqa: S104 - a Pod is reached from outside itself
+    host: str = ANY_ADDRESS
     port: int = 8443
     metrics_port: int = 8080
     port_file: Path | None = None
@@ -79,97 +81,37 @@ class Config:
     drain_s: float = 1.0
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Config:
+    def from_env(cls, values: Mapping[str, str]) -> Config:
         """Read the settings.
 
         Raises:
             ConfigError: One is missing or cannot be understood; the message names
                 the variable, what it holds and what it should hold.
         """
+        env = Environment(values)
+        no_match = env.choice(
+            "PEDIGREE_NO_MATCH", Action.DENY, (Action.DENY, Action.ALLOW)
+        )
         return cls(
-            tls_cert_file=_file(env, "PEDIGREE_TLS_CERT_FILE"),
-            tls_key_file=_file(env, "PEDIGREE_TLS_KEY_FILE"),
-            tls_ca_file=_optional(env, "PEDIGREE_TLS_CA_FILE"),
-            data_dir=_file(env, "PEDIGREE_DATA_DIR"),
-            kubeconfig=_optional(env, "PEDIGREE_KUBECONFIG")
-            or _optional(env, "KUBECONFIG"),
-            host=env.get("PEDIGREE_HOST", "").strip() or "0.0.0.0",  # noqa: S104
-            port=_port(env, "PEDIGREE_PORT", 8443),
-            metrics_port=_port(env, "PEDIGREE_METRICS_PORT", 8080),
-            port_file=_optional(env, "PEDIGREE_PORT_FILE"),
-            store_max_age_s=_seconds(env, "PEDIGREE_STORE_MAX_AGE_S", 120.0, least=1),
-            max_review_bytes=_integer(
-                env, "PEDIGREE_MAX_REVIEW_BYTES", 3_145_728, least=1024, most=2**30
+            tls_cert_file=env.needed_path("PEDIGREE_TLS_CERT_FILE"),
+            tls_key_file=env.needed_path("PEDIGREE_TLS_KEY_FILE"),
+            tls_ca_file=env.path("PEDIGREE_TLS_CA_FILE"),
+            data_dir=env.needed_path("PEDIGREE_DATA_DIR"),
+            kubeconfig=env.kubeconfig(),
+            host=env.text("PEDIGREE_HOST", ANY_ADDRESS),
+            port=env.port("PEDIGREE_PORT", 8443),
+            metrics_port=env.port("PEDIGREE_METRICS_PORT", 8080),
+            port_file=env.path("PEDIGREE_PORT_FILE"),
+            store_max_age_s=env.seconds(
+                "PEDIGREE_STORE_MAX_AGE_S", 120.0, least=1, most=DAY_S
             ),
-            no_match=_no_match(env),
-            log_level=_log_level(env),
-            audit_url=env.get("PEDIGREE_AUDIT_URL", "").strip().rstrip("/"),
-            audit_ca_file=_optional(env, "PEDIGREE_AUDIT_CA_FILE"),
-            token_file=_optional(env, "PEDIGREE_TOKEN_FILE") or SERVICE_ACCOUNT_TOKEN,
-            drain_s=_seconds(env, "PEDIGREE_DRAIN_S", 1.0, least=0),
+            max_review_bytes=env.whole(
+                "PEDIGREE_MAX_REVIEW_BYTES", 3_145_728, least=1024, most=2**30
+            ),
+            no_match=Action(no_match),
+            log_level=env.log_level(),
+            audit_url=env.text("PEDIGREE_AUDIT_URL").rstrip("/"),
+            audit_ca_file=env.path("PEDIGREE_AUDIT_CA_FILE"),
+            token_file=env.path("PEDIGREE_TOKEN_FILE") or SERVICE_ACCOUNT_TOKEN,
+            drain_s=env.seconds("PEDIGREE_DRAIN_S", 1.0, least=0, most=DAY_S),
         )
-
-
-def _file(env: Mapping[str, str], name: str) -> Path:
-    path = _optional(env, name)
-    if path is None:
-        raise ConfigError(f"{name} is not set, wanted a path", hint=f"set {name}")
-    return path
-
-
-def _optional(env: Mapping[str, str], name: str) -> Path | None:
-    text = env.get(name, "").strip()
-    return Path(text) if text else None
-
-
-def _integer(
-    env: Mapping[str, str], name: str, default: int, *, least: int, most: int
-) -> int:
-    text = env.get(name, "").strip()
-    if not text:
-        return default
-    wanted = f"wanted a whole number from {least} to {most}"
-    if not (text.isascii() and text.isdigit() and len(text) <= 12):
-        raise ConfigError(f"{name} is {quote(text)}, {wanted}")
-    if not least <= int(text) <= most:
-        raise ConfigError(f"{name} is {text}, {wanted}")
-    return int(text)
-
-
-def _port(env: Mapping[str, str], name: str, default: int) -> int:
-    return _integer(env, name, default, least=0, most=65535)
-
-
-def _seconds(
-    env: Mapping[str, str], name: str, default: float, *, least: float
-) -> float:
-    text = env.get(name, "").strip()
-    if not text:
-        return default
-    wanted = f"wanted seconds from {least:g} to 86400"
-    try:
-        value = float(text)
-    except ValueError:
-        raise ConfigError(f"{name} is {quote(text)}, {wanted}") from None
-    if not math.isfinite(value) or not least <= value <= 86400:
-        raise ConfigError(f"{name} is {quote(text)}, {wanted}")
-    return value
-
-
-def _no_match(env: Mapping[str, str]) -> Action:
-    text = env.get("PEDIGREE_NO_MATCH", "").strip() or str(Action.DENY)
-    if text not in (Action.DENY, Action.ALLOW):
-        raise ConfigError(
-            f"PEDIGREE_NO_MATCH is {quote(text)}, wanted 'Deny' or 'Allow'"
-        )
-    return Action(text)
-
-
-def _log_level(env: Mapping[str, str]) -> str:
-    text = env.get("PEDIGREE_LOG_LEVEL", "").strip().lower() or "info"
-    if text not in LOG_LEVELS:
-        raise ConfigError(
-            f"PEDIGREE_LOG_LEVEL is {quote(text)}, wanted one of "
-            f"{', '.join(LOG_LEVELS)}"
-        )
-    return text

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import signal
 import socket
@@ -25,6 +24,8 @@ import uvicorn
 from pedigree.errors import ConfigError, quote
 from pedigree.ledger.delivery import Deliverer, DeliveryStats
 from pedigree.ledger.outbox import Outbox
+from pedigree.serving.sockets import listen, port_of, write_ports
+from pedigree.serving.tls import ServingCertificate
 from pedigree_webhook.app import probes_app, webhook_app
 from pedigree_webhook.config import Config
 from pedigree_webhook.decide import Settings
@@ -32,7 +33,6 @@ from pedigree_webhook.gate import Gate
 from pedigree_webhook.metrics import Metrics
 from pedigree_webhook.readiness import Readiness
 from pedigree_webhook.store import Store
-from pedigree_webhook.tls import ServingCertificate
 from pedigree_webhook.watch import Watcher, connect
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class Service:
                 log.warning(
                     "PEDIGREE_AUDIT_URL is not set: ledger entries stay in the outbox"
                 )
-            _write_ports(config.port_file, https, http)
+            write_ports(config.port_file, https=port_of(https), http=port_of(http))
             try:
                 asyncio.run(self._serve(https, http))
             finally:
@@ -217,36 +217,3 @@ def _deliverer(config: Config, outbox: Outbox) -> Deliverer | None:
     if not config.audit_url:
         return None
     return Deliverer(outbox, config.audit_url, config.token_file, config.audit_ca_file)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; its port is known before anything is served.
-
-    Its protocol is named: asyncio turns Nagle's algorithm off only where it is, and
-    else every answer, written as head and body, waits 40 ms for a delayed ACK.
-
-    Raises:
-        ConfigError: The address cannot be used.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"cannot listen on {quote(host)} port {port}: {error}",
-            hint="set PEDIGREE_HOST, PEDIGREE_PORT and PEDIGREE_METRICS_PORT",
-        ) from error
-    return listener
-
-
-def _write_ports(path: Path | None, https: socket.socket, http: socket.socket) -> None:
-    if path is None:
-        return
-    ports = {"https": https.getsockname()[1], "http": http.getsockname()[1]}
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(ports), encoding="utf-8")
-    partial.replace(path)

@@ -50,7 +50,7 @@ class World:
         self.metrics = Metrics(
             size_bytes=self.ledger.size_bytes,
             entries={},
-            expiries=lambda: {"serving": 1.0, "ca": 2.0},
+            expiries={"serving": 1.0, "ca": 2.0},
         )
         self.access = ListedAccess(
             ("producer", "/api/v1/entries"),

@@ -18,11 +18,13 @@ from pathlib import Path
 
 import pytest
 
+from accepted import answer_nothing, sends_at_once
 from audit_world.entries import admission, judgement
 from audit_world.service import Service
 from pedigree.ledger.delivery import Deliverer
 from pedigree.ledger.outbox import Outbox
 from pedigree.ledger.reader import FileSource, ServiceSource, verify
+from pedigree_audit.server import http_server
 
 TESTS = Path(__file__).parents[2]
 
@@ -252,5 +254,11 @@ def test_every_log_line_is_json(service: Service) -> None:
     service.post([{"kind": "nonsense\n"}])
     service.stop()
     lines = [json.loads(line) for line in service.log.splitlines()]
-    assert {"time", "level", "logger", "message"} <= set(lines[0])
+    assert {"time", "level", "component", "logger", "message"} <= set(lines[0])
+    assert {line["component"] for line in lines} == {"audit"}
     assert any("kept out" in line["message"] for line in lines)
+
+
+def test_answers_do_not_wait_for_a_delayed_acknowledgement() -> None:
+    """asyncio turns Nagle off only for sockets that name their protocol."""
+    assert sends_at_once(http_server(answer_nothing))

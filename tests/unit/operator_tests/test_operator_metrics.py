@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics: well formed, bounded; endpoints; settings; log lines."""
+"""Metrics: well formed, bounded; endpoints; settings."""
 
 import asyncio
-import io
 import json
-import logging
 import subprocess
 from pathlib import Path
 
@@ -18,7 +16,6 @@ from pedigree.refs import Scheme
 from pedigree_operator.config import Config
 from pedigree_operator.health import HealthServer
 from pedigree_operator.kinds import Kind
-from pedigree_operator.logs import JsonLines
 from pedigree_operator.metrics import ERRORS, OUTCOMES, Metrics, Readings
 
 SERIES_MAX = 500
@@ -154,17 +151,3 @@ def test_settings_have_defaults_and_are_read() -> None:
 def test_a_bad_setting_is_named(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=name):
         Config.from_env({name: value})
-
-
-def test_a_log_record_is_one_line_of_json() -> None:
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines())
-    logger = logging.Logger("test")
-    logger.addHandler(handler)
-    logger.warning("two\nlines of %s", "text", extra={"fields": {"uri": "file:///x"}})
-    (line,) = stream.getvalue().splitlines()
-    said = json.loads(line)
-    assert said["message"] == "two\nlines of text"
-    assert said["uri"] == "file:///x"
-    assert said["level"] == "warning"

@@ -6,7 +6,8 @@ import pytest
 
 from pedigree.errors import ConfigError
 from pedigree.policy.verdict import Action
-from pedigree_webhook.config import SERVICE_ACCOUNT_TOKEN, Config
+from pedigree.serving.environment import SERVICE_ACCOUNT_TOKEN
+from pedigree_webhook.config import Config
 
 NEEDED = {
     "PEDIGREE_TLS_CERT_FILE": "/tls/tls.crt",

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process: its sockets, its logs, its exit codes."""
 
-import asyncio
 import json
-import logging
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -14,15 +11,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.request import urlopen
 
-import pytest
-
+from accepted import answer_nothing, sends_at_once
 from controlplane.certificates import make_ca, make_leaf
-from pedigree.errors import ConfigError
-from pedigree_webhook.logs import JsonLines
-from pedigree_webhook.service import http_server, listen
+from pedigree_webhook.service import http_server
 from webhook_world.api_server import ApiServer
 
 KUBECONFIG = {
@@ -36,51 +29,7 @@ KUBECONFIG = {
 
 def test_answers_do_not_wait_for_a_delayed_acknowledgement() -> None:
     """asyncio turns Nagle off only for sockets that name their protocol."""
-    seen: list[int] = []
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def run() -> None:
-        listener = listen("127.0.0.1", 0)
-        server = http_server(app)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        address = listener.getsockname()
-        _, writer = await asyncio.open_connection(*address[:2])
-        while not server.server_state.connections:
-            await asyncio.sleep(0.01)
-        [connection] = server.server_state.connections
-        peer = connection.transport.get_extra_info("socket")
-        seen.append(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        writer.close()
-        server.should_exit = True
-        await serving
-
-    asyncio.run(run())
-    assert seen == [1]
-
-
-def test_a_taken_port_is_a_wrong_start() -> None:
-    with (
-        listen("127.0.0.1", 0) as taken,
-        pytest.raises(ConfigError, match=r"cannot listen on '127\.0\.0\.1' port"),
-    ):
-        listen("127.0.0.1", taken.getsockname()[1])
-
-
-def test_a_log_line_is_one_line_of_json() -> None:
-    record = logging.LogRecord(
-        "x", logging.INFO, "f", 1, "first\nsecond %s", ("\u2028",), None
-    )
-    record.fields = {"uid": "u", "level": "not this"}
-    line = JsonLines().format(record)
-    assert "\n" not in line
-    parsed = json.loads(line)
-    assert parsed["message"] == "first\nsecond \u2028"
-    assert parsed["level"] == "info"
-    assert parsed["uid"] == "u"
-    assert parsed["time"].endswith("Z")
+    assert sends_at_once(http_server(answer_nothing))
 
 
 def environment(folder: Path, url: str) -> dict[str, str]:

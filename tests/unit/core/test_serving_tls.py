@@ -4,6 +4,7 @@
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,7 +15,7 @@ from cryptography import x509
 
 from controlplane.certificates import KeyPair, make_ca, make_leaf
 from pedigree.errors import ConfigError
-from pedigree_webhook.tls import ServingCertificate
+from pedigree.serving.tls import ServingCertificate
 
 CA = make_ca("one")
 
@@ -117,7 +118,9 @@ def test_new_connections_get_the_new_certificate(
     assert files.told["serving"] == expiry(new)
 
 
-def test_half_a_rotation_keeps_the_old_pair_and_is_said_once(files: Files) -> None:
+def test_half_a_rotation_keeps_the_old_pair_and_is_said_once(
+    files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
     old = files.write(leaf())
     certificate = files.serve()
     new = leaf(lifetime=timedelta(days=3))
@@ -126,6 +129,7 @@ def test_half_a_rotation_keeps_the_old_pair_and_is_said_once(files: Files) -> No
         assert [certificate.poll() for _ in range(3)] == [False] * 3
         assert served(port) == serial(old)
         assert files.failures == 1
+        assert caplog.text.count("the old pair stays in use") == 1
         assert files.told["serving"] == expiry(old)
         files.key.write_bytes(new.key_pem)
         assert certificate.poll() is True
@@ -193,6 +197,53 @@ def test_a_first_pair_that_does_not_fit_is_a_wrong_start(files: Files) -> None:
     files.key.write_bytes(leaf().key_pem)
     with pytest.raises(ConfigError, match="PEDIGREE_TLS_CERT_FILE"):
         files.serve()
+
+
+@pytest.mark.parametrize(
+    ("cert", "key"), [("a.crt", "b.key"), ("a.crt", "none.key"), ("a.key", "a.key")]
+)
+def test_what_is_no_pair_of_files_is_a_wrong_start(
+    tmp_path: Path, cert: str, key: str
+) -> None:
+    leaf().write(tmp_path, "a")
+    leaf().write(tmp_path, "b")
+    with pytest.raises(ConfigError, match=r"certificate .* cannot be used"):
+        ServingCertificate(tmp_path / cert, tmp_path / key)
+
+
+def test_a_chain_is_good_until_the_first_of_it_expires(files: Files) -> None:
+    short = make_ca("short", lifetime=timedelta(hours=1))
+    pair = leaf()
+    files.write(pair)
+    files.cert.write_bytes(pair.certificate_pem + short.certificate_pem)
+    files.serve()
+    assert files.told["serving"] == expiry(short)
+
+
+def test_of_authorities_that_did_not_sign_the_first_to_expire_counts(
+    files: Files,
+) -> None:
+    late, soon = make_ca("late"), make_ca("soon", lifetime=timedelta(days=1))
+    files.ca.write_bytes(late.certificate_pem + soon.certificate_pem)
+    files.write(leaf())
+    files.serve()
+    assert files.told["ca"] == expiry(soon)
+
+
+def test_watching_takes_a_new_pair_into_use_by_itself(files: Files) -> None:
+    before = expiry(files.write(leaf()))
+    certificate = files.serve()
+    stopping = threading.Event()
+    thread = certificate.watch(stopping, 0.01)
+    new = files.write(leaf(lifetime=timedelta(days=5)))
+    deadline = time.monotonic() + 10
+    while files.told["serving"] == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert files.told["serving"] == expiry(new)
+    stopping.set()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_old_protocol_versions_are_not_spoken(files: Files) -> None:

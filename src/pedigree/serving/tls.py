@@ -93,16 +93,21 @@ class ServingCertificate:
         log.info("a new serving certificate is in use")
         return True
 
-    def watch(self, stopping: threading.Event) -> threading.Thread:
+    def watch(
+        self, stopping: threading.Event, interval_s: float = POLL_S
+    ) -> threading.Thread:
         """Poll in a thread of its own until told to stop."""
         thread = threading.Thread(
-            target=self._watch, args=(stopping,), name="certificates", daemon=True
+            target=self._watch,
+            args=(stopping, interval_s),
+            name="certificates",
+            daemon=True,
         )
         thread.start()
         return thread
 
-    def _watch(self, stopping: threading.Event) -> None:
-        while not stopping.wait(POLL_S):
+    def _watch(self, stopping: threading.Event, interval_s: float) -> None:
+        while not stopping.wait(interval_s):
             try:
                 self.poll()
             except Exception:  # a bug must not end the watch: certificates expire
@@ -117,11 +122,11 @@ class ServingCertificate:
         """A context with the pair in the files, and when certificates expire."""
         context = _new_context()
         context.load_cert_chain(self._cert_file, self._key_file)  # checks that they fit
-        leaf = x509.load_pem_x509_certificates(self._cert_file.read_bytes())[0]
-        expiries = {"serving": _expiry(leaf)}
+        chain = x509.load_pem_x509_certificates(self._cert_file.read_bytes())
+        expiries = {"serving": _earliest(chain)}
         if self._ca_file is not None:
             bundle = x509.load_pem_x509_certificates(self._ca_file.read_bytes())
-            expiries["ca"] = _ca_expiry(leaf, bundle)
+            expiries["ca"] = _ca_expiry(chain, bundle)
         return context, expiries
 
     def _announce(self, expiries: dict[str, float]) -> None:
@@ -162,18 +167,20 @@ def _new_context() -> ssl.SSLContext:
     return context
 
 
-def _expiry(certificate: x509.Certificate) -> float:
-    return certificate.not_valid_after_utc.timestamp()
+def _earliest(certificates: list[x509.Certificate]) -> float:
+    """When the first of them expires; a chain is good for no longer."""
+    return min(each.not_valid_after_utc.timestamp() for each in certificates)
 
 
-def _ca_expiry(leaf: x509.Certificate, bundle: list[x509.Certificate]) -> float:
+def _ca_expiry(chain: list[x509.Certificate], bundle: list[x509.Certificate]) -> float:
     """When the signer expires; of a bundle in rotation the one that counts."""
-    return _expiry(next((ca for ca in bundle if _signed(leaf, ca)), bundle[0]))
+    signers = [ca for ca in bundle if any(_signed(each, ca) for each in chain)]
+    return _earliest(signers[:1] or bundle)
 
 
-def _signed(leaf: x509.Certificate, ca: x509.Certificate) -> bool:
+def _signed(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
     try:
-        leaf.verify_directly_issued_by(ca)
+        certificate.verify_directly_issued_by(ca)
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
