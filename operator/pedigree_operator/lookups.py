@@ -250,17 +250,20 @@ class Lookups:
     async def _examine_once(self, uri: str) -> Located:
         located = self.state(uri).located
         content = (located.pinned_uri, located.identity) if located else (uri, "")
-        task = self._contents.get(content)
-        if task is None:
-            task = asyncio.create_task(self._examine_slotted(uri))
+        joined = self._contents.get(content)
+        task = joined or asyncio.create_task(self._examine_slotted(uri))
+        if joined is None:
             self._contents[content] = task
             task.add_done_callback(lambda _: self._contents.pop(content, None))
         examined = await asyncio.shield(task)
         digest = examined.evidence.digest
         seen = examined.evidence.resolutions[0]
-        if seen.uri == uri or located is None:
+        if joined is None or located is None:
             return Located(seen.pinned_uri, seen.identity, self._now(), digest)
-        return replace(located, digest=digest)
+        if (seen.pinned_uri, seen.identity) == content:
+            return replace(located, digest=digest)
+        # The other reference moved on before it was read: nothing is known of ours.
+        return located
 
     async def _examine_slotted(self, uri: str) -> Examined:
         async with self._slots:

@@ -3,11 +3,13 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from operator_world.worlds import NOW, evidence
+from operator_world.worlds import DIGEST, NOW, OTHER, evidence
 from pedigree.errors import PedigreeError, SourceRefused, SourceUnavailable
+from pedigree.evidence import Resolution
 from pedigree.policy.verdict import Reason
 from pedigree_operator.jobs import Examined
 from pedigree_operator.kinds import Key, Kind
@@ -19,6 +21,10 @@ from pedigree_operator.lookups import (
     Stage,
     failure_from,
 )
+
+
+PINNED = "hf://org/model@" + "c" * 40
+MOVED = "hf://org/model@" + "d" * 40
 
 
 def key(name: str) -> Key:
@@ -34,6 +40,7 @@ class Source:
         self.running = self.most = 0
         self.go = asyncio.Event()
         self.error: Exception | None = None
+        self.found = (PINNED, "commit:c", DIGEST)
         self.woken: list[Key] = []
         self.lookups = Lookups(
             resolve=self.resolve,
@@ -48,7 +55,7 @@ class Source:
         await self.go.wait()
         if self.error is not None:
             raise self.error
-        return Located("hf://org/model@" + "c" * 40, "commit:c", NOW)
+        return Located(PINNED, "commit:c", NOW)
 
     async def examine(self, uri: str) -> Examined:
         self.examined.append(uri)
@@ -58,7 +65,9 @@ class Source:
         self.running -= 1
         if self.error is not None:
             raise self.error
-        return Examined(evidence(), 1, 0.1)
+        pinned, identity, digest = self.found
+        seen = Resolution(uri, pinned, identity, "2026-11-23T12:00:00Z")
+        return Examined(replace(evidence(digest), resolutions=(seen,)), 1, 0.1)
 
 
 def in_loop(work: Callable[[Source], Coroutine[Any, Any, None]]) -> None:
@@ -108,6 +117,38 @@ def test_two_references_to_one_content_are_examined_once() -> None:
         await rest()
         digests = [source.lookups.state(uri).located for uri in uris]
         assert all(it is not None and it.digest is not None for it in digests)
+
+    in_loop(work)
+
+
+def test_a_branch_that_moves_before_it_is_read_says_nothing_of_another_reference() -> (
+    None
+):
+    async def work(source: Source) -> None:
+        branch, commit = "hf://org/model@main", PINNED
+        source.go.set()
+        for uri in (branch, commit):
+            source.lookups.resolve(uri, key(uri))
+        await rest()
+        source.go.clear()
+        for uri in (branch, commit):
+            source.lookups.examine(uri, key(uri))
+        await rest()
+        assert source.examined == [branch], "they meant one content when resolved"
+        source.found = (MOVED, "commit:d", OTHER)
+        source.go.set()
+        await rest()
+        moved = source.lookups.state(branch).located
+        assert moved == Located(MOVED, "commit:d", NOW, OTHER)
+        fixed = source.lookups.state(commit)
+        assert fixed.failure is None
+        assert fixed.located == Located(PINNED, "commit:c", NOW), "not examined yet"
+        source.found = (PINNED, "commit:c", DIGEST)
+        source.lookups.examine(commit, key(commit))
+        await rest()
+        assert source.examined == [branch, commit]
+        examined = source.lookups.state(commit).located
+        assert examined == Located(PINNED, "commit:c", NOW, DIGEST)
 
     in_loop(work)
 
