@@ -22,7 +22,6 @@ from pedigree_operator.lookups import (
     failure_from,
 )
 
-
 PINNED = "hf://org/model@" + "c" * 40
 MOVED = "hf://org/model@" + "d" * 40
 
