@@ -53,6 +53,23 @@ class Metrics:
                 every scrape.
         """
         self.registry = CollectorRegistry()
+        self._add_ledger(entries)
+        size = Gauge(
+            "pedigree_ledger_size_bytes",
+            "Size of the ledger's files.",
+            registry=self.registry,
+        )
+        size.set_function(size_bytes)
+        build = Gauge(
+            "pedigree_build_info",
+            "Always 1; its labels say what runs.",
+            ["version", "component", "python"],
+            registry=self.registry,
+        )
+        build.labels(pedigree.__version__, "audit", platform.python_version()).set(1)
+        self.registry.register(_Certificates(expiries))
+
+    def _add_ledger(self, entries: Mapping[str, int]) -> None:
         self._entries = Counter(
             "pedigree_ledger_entries_total",
             "Entries in the ledger, by kind.",
@@ -90,20 +107,6 @@ class Metrics:
             "Verifications that found the ledger broken.",
             registry=self.registry,
         )
-        size = Gauge(
-            "pedigree_ledger_size_bytes",
-            "Size of the ledger's files.",
-            registry=self.registry,
-        )
-        size.set_function(size_bytes)
-        build = Gauge(
-            "pedigree_build_info",
-            "Always 1; its labels say what runs.",
-            ["version", "component", "python"],
-            registry=self.registry,
-        )
-        build.labels(pedigree.__version__, "audit", platform.python_version()).set(1)
-        self.registry.register(_Certificates(expiries))
 
     def count(self, results: Iterable[Appended], now: float) -> None:
         """Count what became of a batch; ``now`` is in seconds since 1970."""

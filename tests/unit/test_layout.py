@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guards of the repository's layout; each was seen to fail when it should."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -82,6 +83,17 @@ def test_no_module_is_longer_than_the_house_allows() -> None:
         if "tests" not in path.relative_to(ROOT).parts
     }
     assert {name: lines for name, lines in long.items() if lines > 400} == {}
+
+
+def test_no_function_is_longer_than_the_house_allows() -> None:
+    long = {
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}": lines
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or 0) - node.lineno + 1) > 60
+    }
+    assert long == {}
 
 
 def test_every_module_names_its_licence() -> None:

@@ -39,7 +39,6 @@ KINDS = (*sorted({gvk.kind for gvk in ADAPTERS}), OTHER_KIND)
 BAD_CALL_CODES = ("400", "413", "415", "500")
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 """From far below a network round trip to beyond the API server's patience."""
-CERTIFICATES = ("serving", "ca")
 
 _JUDGED = (Basis.VERDICT, Basis.PENDING, Basis.NO_POLICY, Basis.STALE)
 _CHANGES = (Operation.CREATE, Operation.UPDATE)
@@ -75,6 +74,21 @@ class Metrics:
         # They would double the number of series.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        self._add_answers()
+        self._add_surroundings()
+        Info("pedigree_build", "What is running.", registry=self.registry).info(
+            {
+                "version": __version__,
+                "component": "webhook",
+                "python": platform.python_version(),
+            }
+        )
+        ProcessCollector(registry=self.registry)
+        self.registry.register(_StoreCollector(store))
+        self.registry.register(_OutboxCollector(delivery))
+        self._create_all()
+
+    def _add_answers(self) -> None:
         self._requests = Counter(
             "pedigree_admission_requests",
             "Admission requests answered, by what was decided and why.",
@@ -110,6 +124,8 @@ class Metrics:
             "Bugs met while answering, whether or not they changed the answer.",
             registry=self.registry,
         )
+
+    def _add_surroundings(self) -> None:
         self._append_failures = Counter(
             "pedigree_outbox_append_failures",
             "Decisions that could not be written to the outbox.",
@@ -132,17 +148,6 @@ class Metrics:
             ("cert",),
             registry=self.registry,
         )
-        Info("pedigree_build", "What is running.", registry=self.registry).info(
-            {
-                "version": __version__,
-                "component": "webhook",
-                "python": platform.python_version(),
-            }
-        )
-        ProcessCollector(registry=self.registry)
-        self.registry.register(_StoreCollector(store))
-        self.registry.register(_OutboxCollector(delivery))
-        self._create_all()
 
     def _create_all(self) -> None:
         for labels in sorted(POSSIBLE):
@@ -191,7 +196,7 @@ class Metrics:
         self._reload_failures.inc()
 
     def expires(self, certificate: str, timestamp_s: float) -> None:
-        """Say when a certificate in use expires; ``certificate`` is in CERTIFICATES."""
+        """Say when a certificate in use expires; serving or ca."""
         self._expiry.labels(certificate).set(timestamp_s)
 
     def exposition(self) -> bytes:

@@ -55,6 +55,14 @@ def register(subparsers: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_manifests(parser)
+    _add_surroundings(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run)
+
+
+def _add_manifests(parser: argparse.ArgumentParser) -> None:
+    """What is judged, and by what."""
     parser.add_argument(
         "-f",
         "--filename",
@@ -70,6 +78,10 @@ def register(subparsers: Any) -> None:
         metavar="FILE",
         help="manifest with ClusterLineagePolicies and LineagePolicies; repeatable",
     )
+
+
+def _add_surroundings(parser: argparse.ArgumentParser) -> None:
+    """What a cluster would know besides."""
     parser.add_argument(
         "--reference-models",
         action="append",
@@ -107,8 +119,6 @@ def register(subparsers: Any) -> None:
         metavar="/PATH=DIR",
         help="read file:///PATH/... from DIR here; repeatable",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.set_defaults(run=run)
 
 
 @dataclass(frozen=True, slots=True)
