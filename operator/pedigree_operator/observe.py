@@ -59,6 +59,8 @@ class Observation:
     Attributes:
         model: As the object names it.
         facts: For the judge.
+        current: Whether its lineage was compared with today's references, or never
+            can be.
         settled: False if this process has yet to see for itself what an earlier one
             left in the status: the last verdict stays meanwhile.
         located: What its reference means; None if that is not known.
@@ -71,6 +73,7 @@ class Observation:
 
     model: SubjectModel
     facts: ModelFacts
+    current: bool = True
     settled: bool = True
     located: Located | None = None
     digest: Digest | None = None
@@ -83,6 +86,11 @@ class Observation:
     def known(self) -> bool:
         """Whether there is evidence to judge."""
         return self.facts.state is FactState.KNOWN
+
+    @property
+    def examined(self) -> bool:
+        """Whether a workload may be started on what is known: nothing is left out."""
+        return self.known and self.current
 
 
 def read_recorded(row: Mapping[str, Any] | None, uri: str) -> Recorded | None:
@@ -138,6 +146,7 @@ def observe(
     return Observation(
         model=model,
         facts=facts,
+        current=evidence is None or _is_current(evidence, view),
         settled=judged is None or not (unseen or stale),
         located=located,
         digest=digest,
@@ -210,10 +219,15 @@ def _pending(message: str) -> ModelFacts:
 
 def _rescanning(evidence: Evidence, view: View) -> bool:
     """Whether the lineage is stale and will be brought up to date."""
-    if evidence.fingerprint is None or evidence.digest in view.rescan_failed:
-        return False
+    return not _is_current(evidence, view) and evidence.digest not in view.rescan_failed
+
+
+def _is_current(evidence: Evidence, view: View) -> bool:
+    """Whether there is nothing to compare with today's references any more."""
     lineage = evidence.lineage
-    return lineage is None or lineage.registry_digest != view.registry
+    return evidence.fingerprint is None or (
+        lineage is not None and lineage.registry_digest == view.registry
+    )
 
 
 def _lookups(

@@ -79,11 +79,11 @@ def reconcile(obj: Mapping[str, Any], view: View, now: datetime) -> Plan:
         no_match=view.no_match,
         now=now,
     )
-    admitted = verdict.action in ADMITTING and all(one.known for one in seen)
+    admitted = verdict.action in ADMITTING and all(one.examined for one in seen)
     new_status = _status(obj, subject, seen, verdict, view, admitted, now)
     return Plan(
         lookups=lookups,
-        entry=_entry(obj, seen, verdict, now),
+        entry=_entry(obj, seen, verdict, admitted, now),
         events=tuple(_events(obj, seen, verdict, now)),
         status=merge_patch(status, new_status),
         workload=_workload_action(obj, view) if admitted else None,
@@ -131,11 +131,15 @@ def _entry(
     obj: Mapping[str, Any],
     seen: Sequence[Observation],
     verdict: Verdict,
+    admitted: bool,
     now: datetime,
 ) -> Json | None:
-    """Ledger entry of a judgement; none for waiting, and none for the same again."""
+    """Ledger entry of a judgement; none for waiting, and none for the same again.
+
+    A policy with ``onPending: Warn`` may admit what is pending: that is no waiting.
+    """
     previous = _previous(obj)
-    if verdict.result is Result.PENDING:
+    if verdict.result is Result.PENDING and not admitted:
         return None
     if previous.get("inputsDigest") == str(verdict.inputs_digest):
         return None

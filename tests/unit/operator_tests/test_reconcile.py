@@ -23,7 +23,7 @@ from operator_world.worlds import (
     template,
 )
 from pedigree.policy.references import Reference
-from pedigree.policy.verdict import Reason, Result
+from pedigree.policy.verdict import Action, Reason, Result
 from pedigree_operator.conditions import ConditionType, Progress
 from pedigree_operator.lookups import Failure, Located, Stage, UriState
 from pedigree_operator.plan import (
@@ -114,6 +114,35 @@ def test_an_object_is_ready_when_its_workload_is_made() -> None:
     assert plan.workload is None
     assert plan.status["workload"]["state"] == "Created"
     assert conditions(plan)["Ready"] == ("True", "LineageVerified")
+
+
+def test_what_a_policy_admits_while_pending_is_written_down() -> None:
+    known = {**REFERENCES, "secret": Reference("secret")}
+    lenient = policy(deny("secret"), onPending="Warn")
+    plan = World(policies=(lenient,), references=known).plan(
+        deployment(workload=template())
+    )
+    assert plan.verdict is not None
+    assert plan.verdict.reason is Reason.EVIDENCE_PENDING, "secret has no fingerprint"
+    assert isinstance(plan.workload, EnsureDeployment), "the policy says so"
+    assert plan.entry is not None
+    assert plan.entry["decision"] == "Warn"
+
+
+def test_nothing_is_started_before_it_is_compared_with_todays_references() -> None:
+    fingerprint = str(OTHER)
+    known = {**REFERENCES, "secret": Reference("secret", fingerprint=fingerprint)}
+    lenient = policy(deny("secret"), onPending="Warn")
+    world = World(policies=(lenient,), references=known)
+    for failed in ({}, {DIGEST: "its fingerprint is lost"}):
+        world.rescan_failed = failed
+        plan = world.plan(deployment(workload=template()))
+        assert plan.verdict is not None
+        assert plan.verdict.reason is Reason.EVIDENCE_STALE
+        assert plan.verdict.action is Action.WARN
+        assert plan.workload is None
+        assert plan.entry is None
+        assert plan.status["workload"]["state"] == "Held"
 
 
 def test_without_a_workload_a_passing_object_is_ready_at_once() -> None:
