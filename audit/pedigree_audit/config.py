@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from pedigree.errors import ConfigError, quote
 from pedigree.serving.environment import ANY_ADDRESS, Environment
+from pedigree.serving.sockets import is_loopback
 
 
 class Auth(StrEnum):
@@ -80,7 +80,7 @@ class Config:
             )
         )
         host = env.text("PEDIGREE_HOST", ANY_ADDRESS)
-        if auth is Auth.NONE and not _is_loopback(host):
+        if auth is Auth.NONE and not is_loopback(host):
             raise ConfigError(
                 f"PEDIGREE_AUDIT_AUTH is 'none' and PEDIGREE_HOST is {quote(host)}: "
                 "anyone could read and write the ledger",
@@ -101,10 +101,3 @@ class Config:
             port_file=env.path("PEDIGREE_PORT_FILE"),
             log_level=env.log_level(),
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -6,7 +6,6 @@ and above all about what happens while no webhook answers.
 """
 
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -16,10 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from controlplane import CommandError, ControlPlane, ProgramError
-from controlplane.binaries import ensure
+from controlplane import CommandError, ControlPlane
 from controlplane.certificates import make_ca
 from controlplane.ports import Port
+from helm_or_skip import helm_or_skip
 from stack import chart
 
 NAMESPACE = "pedigree-system"
@@ -53,12 +52,7 @@ def create(plane: ControlPlane, document: dict[str, Any], *flags: str) -> str:
 
 @pytest.fixture(scope="module")
 def helm() -> Path:
-    try:
-        return ensure(["helm"])["helm"]
-    except ProgramError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no helm: {error}")
+    return helm_or_skip()
 
 
 @pytest.fixture(scope="module")

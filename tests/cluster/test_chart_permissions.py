@@ -2,7 +2,6 @@
 """What the chart's accounts and roles may do, asked of a real API server, both ways."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from controlplane import CommandError, ControlPlane, ProgramError
-from controlplane.binaries import ensure
+from controlplane import CommandError, ControlPlane
+from helm_or_skip import helm_or_skip
 from stack import chart
 
 NAMESPACE = "pedigree-system"
@@ -106,14 +105,8 @@ MUST_NOT = [
 @pytest.fixture(scope="module")
 def plane(programs: dict[str, Path]) -> Iterator[ControlPlane]:
     """A control plane of its own: roles are the same everywhere in a cluster."""
-    try:
-        helm = ensure(["helm"])["helm"]
-    except ProgramError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no helm: {error}")
     documents = chart.render(
-        helm,
+        helm_or_skip(),
         namespace=NAMESPACE,
         values={
             "certificates": {"mode": "certManager"},

@@ -2,7 +2,6 @@
 """A real API server asks the real webhook process over TLS."""
 
 import base64
-import http.client
 import json
 import os
 import socket
@@ -21,6 +20,7 @@ from controlplane import CommandError, ControlPlane
 from controlplane.certificates import KeyPair, make_ca, make_leaf, write_private
 from controlplane.ports import Port
 from controlplane.processes import Process
+from scraped import get, sum_of
 from webhook_world import evidence, model_deployment, policy, reference
 
 HOME = "webhook-test"
@@ -109,27 +109,10 @@ class Webhook:
         return self
 
     def get(self, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self.http.number, timeout=5
-        )
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        except OSError as error:
-            return 0, str(error)
-        finally:
-            connection.close()
+        return get(self.http.number, path)
 
     def metric(self, name: str, **labels: str) -> float:
-        wanted = {f'{key}="{value}"' for key, value in labels.items()}
-        total = 0.0
-        for line in self.get("/metrics")[1].splitlines():
-            sample, _, value = line.rpartition(" ")
-            metric, _, inside = sample.partition("{")
-            if metric == name and wanted <= set(inside.rstrip("}").split(",")):
-                total += float(value)
-        return total
+        return sum_of(self.get("/metrics")[1], name, **labels)
 
     def serial(self) -> int:
         """Serial number of the certificate that a new connection gets."""

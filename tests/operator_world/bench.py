@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A control plane of its own with the operator as a process on it."""
 
-import http.client
 import json
 import os
 import secrets
@@ -19,6 +18,7 @@ from kubernetes import client, config
 from controlplane import ControlPlane
 from controlplane.binaries import ensure
 from controlplane.processes import Process
+from scraped import get, sum_of
 from stack.chart import render
 
 ROOT = Path(__file__).parents[2]
@@ -129,26 +129,11 @@ class Bench:
 
     def get(self, path: str) -> tuple[int, str]:
         """GET from the operator; status 0 when nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        except OSError as error:
-            return 0, str(error)
-        finally:
-            connection.close()
+        return get(self.port, path)
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples whose labels agree."""
-        wanted = {f'{key}="{value}"' for key, value in labels.items()}
-        total = 0.0
-        for line in self.get("/metrics")[1].splitlines():
-            sample, _, value = line.rpartition(" ")
-            metric, _, inside = sample.partition("{")
-            if metric == name and wanted <= set(inside.rstrip("}").split(",")):
-                total += float(value)
-        return total
+        return sum_of(self.get("/metrics")[1], name, **labels)
 
     def examinations(self) -> float:
         """How many examinations this process has ended."""

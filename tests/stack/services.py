@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The three services as processes of their own, each under its own ServiceAccount."""
 
-import http.client
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 from controlplane.processes import Process
+from scraped import get, sum_of
 
 READY_TIMEOUT_S = 60.0  # about ten times what it takes on two idle cores
-ANSWER_TIMEOUT_S = 2.0
 # What a child may inherit; everything else could change how a service behaves.
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 
@@ -54,7 +54,7 @@ class Service:
             ProcessError: It ended, or is not ready in time; with its log's tail.
         """
         self.process.wait_until(
-            lambda: self.get("/readyz")[0] == http.client.OK,
+            lambda: self.get("/readyz")[0] == HTTPStatus.OK,
             timeout_s=READY_TIMEOUT_S,
             wanted=f"answers 200 to /readyz (now: {self.get('/readyz')})",
         )
@@ -66,28 +66,11 @@ class Service:
 
     def get(self, path: str) -> tuple[int, str]:
         """GET from the plain port; status 0 when nobody answers."""
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self.port, timeout=ANSWER_TIMEOUT_S
-        )
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode("utf-8", "replace")
-        except (OSError, http.client.HTTPException) as error:
-            return 0, str(error)
-        finally:
-            connection.close()
+        return get(self.port, path)
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples whose labels agree; 0 if there are none."""
         status, text = self.get("/metrics")
-        if status != http.client.OK:
+        if status != HTTPStatus.OK:
             raise ConnectionError(f"{self.name} does not answer /metrics: {text}")
-        wanted = {f'{key}="{value}"' for key, value in labels.items()}
-        total = 0.0
-        for line in text.splitlines():
-            sample, _, value = line.rpartition(" ")
-            metric, _, inside = sample.partition("{")
-            if metric == name and wanted <= set(inside.rstrip("}").split(",")):
-                total += float(value)
-        return total
+        return sum_of(text, name, **labels)

@@ -8,7 +8,6 @@ both in place.  Redirects are not followed: a token goes to the named host only.
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import ssl
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from pedigree.errors import ConfigError, LedgerError, quote
+from pedigree.serving.sockets import is_loopback
 
 TIMEOUT_S = 10.0
 ANSWER_MAX_BYTES = 64 * 1024 * 1024
@@ -59,7 +59,7 @@ class Endpoint:
                 f"audit URL is {quote(self.url)}, wanted https://host:port"
             )
         if parts.scheme != "https" and not (
-            parts.scheme == "http" and _is_loopback(host)
+            parts.scheme == "http" and is_loopback(host)
         ):
             raise ConfigError(
                 f"audit URL is {quote(self.url)}, wanted https",
@@ -179,13 +179,6 @@ class Connection:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _json(content: bytes) -> Any:

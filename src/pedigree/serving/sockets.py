@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import socket
 from pathlib import Path
@@ -34,6 +35,14 @@ def listen(host: str, port: int) -> socket.socket:
             hint="check PEDIGREE_HOST, PEDIGREE_PORT and PEDIGREE_METRICS_PORT",
         ) from error
     return listener
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, as nobody else can reach or answer it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def port_of(listener: socket.socket) -> int:

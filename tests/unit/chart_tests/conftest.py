@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The chart, rendered by a real Helm; without a cluster."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from controlplane import ProgramError
-from controlplane.binaries import ensure
+from helm_or_skip import helm_or_skip
 from stack import chart
 
 NAMESPACE = "pedigree-system"
@@ -53,12 +51,7 @@ Render = Callable[[dict[str, Any]], list[chart.Document]]
 @pytest.fixture(scope="session")
 def helm() -> Path:
     """Helm, built on first use (which takes minutes)."""
-    try:
-        return ensure(["helm"])["helm"]
-    except ProgramError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no helm: {error}")
+    return helm_or_skip()
 
 
 @pytest.fixture(scope="session")
