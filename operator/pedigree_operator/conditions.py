@@ -107,11 +107,3 @@ def merge_conditions(
             }
         )
     return merged
-
-
-def condition_status(obj: Mapping[str, Any], wanted: str) -> str:
-    """Status of one condition of an object; empty if it has none of that type."""
-    for item in (obj.get("status") or {}).get("conditions") or ():
-        if item.get("type") == wanted:
-            return str(item.get("status", ""))
-    return ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -57,14 +56,6 @@ class Digest:
 def sha256(data: bytes) -> Digest:
     """Digest of bytes in memory."""
     return Digest(hashlib.sha256(data).hexdigest())
-
-
-def sha256_stream(chunks: Iterable[bytes]) -> Digest:
-    """Digest of a stream, without holding more than one chunk."""
-    state = hashlib.sha256()
-    for chunk in chunks:
-        state.update(chunk)
-    return Digest(state.hexdigest())
 
 
 def canonical_json(value: object) -> bytes:

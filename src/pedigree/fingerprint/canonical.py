@@ -129,29 +129,3 @@ class CanonicalReader:
         if self._last is None or self._last[0] != name:
             self._last = (name, canonical(self._checkpoint.read(name)))
         return self._last[1]
-
-
-def split_heads(
-    fused: NDArray[np.float32], heads: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Split a fused tensor whose rows are (head, q|k|v, channel), as GPT-NeoX has it.
-
-    Args:
-        fused: Shape (3 * out, ...).
-        heads: Number of heads; divides out.
-
-    Returns:
-        q, k and v, each of shape (out, ...).
-
-    Raises:
-        ValueError: The rows are not 3 * heads * channels.
-    """
-    if heads < 1 or fused.shape[0] % (3 * heads):
-        raise ValueError(
-            f"fused tensor has {fused.shape[0]} rows, wanted a multiple of "
-            f"3 * {heads} heads"
-        )
-    rest = fused.shape[1:]
-    parts = fused.reshape(heads, 3, -1, *rest)  # (heads, 3, channels, ...)
-    q, k, v = (parts[:, i].reshape(-1, *rest) for i in range(3))
-    return q, k, v

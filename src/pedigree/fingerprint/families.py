@@ -90,7 +90,7 @@ NEOX = Family(
         "layers.{l}.attention.masked_bias",
     ),
 )
-"""GPT-NeoX and Pythia: q, k and v interleaved by head; see ``split_heads``."""
+"""GPT-NeoX and Pythia: q, k and v are one tensor, interleaved by head."""
 
 FAMILIES = (LLAMA, GPT2, NEOX)
 """In the order of trial."""

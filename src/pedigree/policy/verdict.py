@@ -72,11 +72,6 @@ POLICIES_MAX = 16
 _STRICTNESS = {action: rank for rank, action in enumerate(Action)}
 
 
-def strictest(*actions: Action) -> Action:
-    """The strictest of some actions; ``Allow`` of none."""
-    return max(actions, key=_STRICTNESS.__getitem__, default=Action.ALLOW)
-
-
 @dataclass(frozen=True, slots=True)
 class Cause:
     """One ground for a verdict.

@@ -6,7 +6,6 @@ Recognises formats; reads none of them.  Only safetensors is read by Pedigree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 SAFETENSORS = "safetensors"
@@ -54,12 +53,6 @@ HEAD_BYTES = 16
 def format_by_name(path: str) -> str | None:
     """Weight format a file's name announces, or None when it announces none."""
     return _SUFFIXES.get(PurePosixPath(path).suffix.lower())
-
-
-def formats_by_name(paths: Iterable[str]) -> tuple[str, ...]:
-    """Formats among the files, sorted; ``("none",)`` when no file is of weights."""
-    found = {format_by_name(path) for path in paths} - {None}
-    return tuple(sorted(name for name in found if name)) or (NONE,)
 
 
 def format_by_head(head: bytes) -> str | None:

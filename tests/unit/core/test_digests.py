@@ -15,7 +15,6 @@ from pedigree.digests import (
     canonical_json,
     json_digest,
     sha256,
-    sha256_stream,
 )
 
 _JSON = st.recursive(
@@ -38,11 +37,6 @@ def test_a_digest_prints_as_it_is_read(data: bytes) -> None:
     digest = sha256(data)
     assert Digest.parse(str(digest)) == digest
     assert digest.raw == hashlib.sha256(data).digest()
-
-
-@given(st.lists(st.binary(), max_size=6))
-def test_a_stream_has_the_digest_of_its_bytes(chunks: list[bytes]) -> None:
-    assert sha256_stream(chunks) == sha256(b"".join(chunks))
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pytest
 
-from pedigree.fingerprint.canonical import split_heads
 from pedigree.fingerprint.families import FAMILIES, GPT2, LLAMA, NEOX
 from pedigree.fingerprint.roles import Family, Layout, Part, Role, Slot, map_roles
 
@@ -199,23 +197,3 @@ def test_role_numbers_are_stored_and_never_change() -> None:
         "NORM_Q": 20,
         "NORM_K": 21,
     }
-
-
-def test_interleaved_heads_are_split_row_by_row() -> None:
-    heads, channels = 2, 3
-    rows = [
-        (head, part, channel)
-        for head in range(heads)
-        for part in range(3)
-        for channel in range(channels)
-    ]
-    fused = np.array([[h * 100 + p * 10 + c] for h, p, c in rows], np.float32)
-    q, k, v = split_heads(fused, heads)
-    assert q[:, 0].tolist() == [0, 1, 2, 100, 101, 102]
-    assert k[:, 0].tolist() == [10, 11, 12, 110, 111, 112]
-    assert v[:, 0].tolist() == [20, 21, 22, 120, 121, 122]
-
-
-def test_heads_that_do_not_divide_the_rows_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 \\* 5 heads"):
-        split_heads(np.zeros((24, 2), np.float32), 5)

@@ -14,7 +14,6 @@ from pedigree.tensors.formats import (
     HEAD_BYTES,
     format_by_head,
     format_by_name,
-    formats_by_name,
 )
 
 
@@ -38,15 +37,6 @@ from pedigree.tensors.formats import (
 )
 def test_a_name_announces_a_format(path: str, found: str | None) -> None:
     assert format_by_name(path) == found
-
-
-def test_formats_are_sorted_and_none_when_there_is_none() -> None:
-    assert formats_by_name(["b.pt", "a.safetensors", "c.gguf", "d.bin"]) == (
-        "gguf",
-        "pytorch",
-        "safetensors",
-    )
-    assert formats_by_name(["config.json"]) == ("none",)
 
 
 def test_first_bytes_betray_a_format(tmp_path: Path) -> None:
