@@ -25,6 +25,9 @@ from pedigree_operator.plan import Examine, Resolve, View
 
 EXAMINING = "the model is being examined"
 AWAITED_SHOWN = 3
+START_AGE = timedelta(minutes=5)
+"""How old a resolution may be when a workload starts on it (arbitrary).  Asking again
+is one listing; what another object learnt yesterday may no longer be true."""
 DOUBTED = frozenset(
     {
         Reason.EVIDENCE_PENDING,
@@ -59,6 +62,7 @@ class Observation:
     Attributes:
         model: As the object names it.
         facts: For the judge.
+        fresh: Whether its source was asked just now.
         current: Whether its lineage was compared with today's references, or never
             can be.
         settled: False if this process has yet to see for itself what an earlier one
@@ -73,6 +77,7 @@ class Observation:
 
     model: SubjectModel
     facts: ModelFacts
+    fresh: bool = False
     current: bool = True
     settled: bool = True
     located: Located | None = None
@@ -134,7 +139,9 @@ def observe(
     state = view.lookup(model.uri)
     recorded = read_recorded(row, model.uri)
     trusted = recorded if recorded is not None and not recorded.pending else None
-    asked = located = state.located or (trusted.located if trusted else None)
+    first = trusted is None and not _is_fresh(state.located, now)
+    seen = None if first else state.located
+    asked = located = seen or (trusted.located if trusted else None)
     digest = _content(model.uri, located, trusted, view)
     evidence = view.evidence.get(digest) if digest is not None else None
     facts = _facts(model, state, located, evidence, view, judged)
@@ -146,6 +153,7 @@ def observe(
     return Observation(
         model=model,
         facts=facts,
+        fresh=state.failure is None and _is_fresh(state.located, now),
         current=evidence is None or _is_current(evidence, view),
         settled=judged is None or not (unseen or stale),
         located=located,
@@ -215,6 +223,10 @@ def _awaiting(names: tuple[str, ...]) -> ModelFacts:
 def _pending(message: str) -> ModelFacts:
     reason = Reason.EVIDENCE_PENDING
     return ModelFacts(FactState.PENDING, reason=reason, message=message)
+
+
+def _is_fresh(located: Located | None, now: datetime) -> bool:
+    return located is not None and now < located.at + START_AGE
 
 
 def _rescanning(evidence: Evidence, view: View) -> bool:

@@ -7,7 +7,7 @@ that a lost event, a repeated one and a restart all come to the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,7 @@ from pedigree_operator.conditions import Progress, merge_conditions
 from pedigree_operator.events import NORMAL, WARNING, build_event
 from pedigree_operator.moments import format_time, seconds
 from pedigree_operator.observe import Observation, observe
-from pedigree_operator.plan import EnsureDeployment, Plan, ReleasePods, View
+from pedigree_operator.plan import EnsureDeployment, Plan, ReleasePods, Resolve, View
 from pedigree_operator.status import (
     build_conditions,
     merge_patch,
@@ -80,6 +80,9 @@ def reconcile(obj: Mapping[str, Any], view: View, now: datetime) -> Plan:
         now=now,
     )
     admitted = verdict.action in ADMITTING and all(one.examined for one in seen)
+    if admitted and _starts(obj):
+        lookups += tuple(_ask_again(seen, now))
+        admitted = all(one.fresh for one in seen)
     new_status = _status(obj, subject, seen, verdict, view, admitted, now)
     return Plan(
         lookups=lookups,
@@ -243,23 +246,48 @@ def _decided_at(obj: Mapping[str, Any], verdict: Verdict, now: datetime) -> str:
     return told["decidedAt"] if told == previous else format_time(now)
 
 
+def _starts(obj: Mapping[str, Any]) -> bool:
+    """Whether there is a workload that has not been started yet."""
+    asked = _asked_workload(obj)
+    return asked is not None and not _was_started(obj, *asked)
+
+
+def _ask_again(seen: Sequence[Observation], now: datetime) -> Iterator[Resolve]:
+    """Lookups without which the workload would start on what was true long ago."""
+    for one in seen:
+        waits = one.failure is not None and now < one.failure.retry_at
+        if not (one.fresh or waits or one.lookups):
+            yield Resolve(one.model.uri)
+
+
 def _workload_status(obj: Mapping[str, Any], view: View, admitted: bool) -> Json | None:
     """``status.workload``; what was released once is never said to be held again."""
+    asked = _asked_workload(obj)
+    if asked is None:
+        return None
+    kind, name = asked
+    state = Progress.HELD
+    if _was_started(obj, kind, name):
+        state = Progress(obj["status"]["workload"]["state"])
+    elif admitted and "ref" in obj["spec"]["workload"]:
+        state = Progress.RELEASED
+    elif admitted and view.outcome is not None and not view.outcome.refused:
+        state = Progress.CREATED
+    return {"kind": kind, "name": name, "state": str(state)}
+
+
+def _asked_workload(obj: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Kind and name of the workload that the object asks for."""
     asked = obj["spec"].get("workload") or {}
     if "ref" in asked:
-        kind, name = asked["ref"]["kind"], asked["ref"]["name"]
-        state = Progress.RELEASED if admitted else Progress.HELD
-    elif "template" in asked:
-        kind, name = "Deployment", obj["metadata"]["name"]
-        made = view.outcome is not None and not view.outcome.refused
-        state = Progress.CREATED if admitted and made else Progress.HELD
-    else:
-        return None
+        return asked["ref"]["kind"], asked["ref"]["name"]
+    return ("Deployment", obj["metadata"]["name"]) if "template" in asked else None
+
+
+def _was_started(obj: Mapping[str, Any], kind: str, name: str) -> bool:
     before = (obj.get("status") or {}).get("workload") or {}
     same = before.get("kind") == kind and before.get("name") == name
-    if same and before.get("state") in (Progress.CREATED, Progress.RELEASED):
-        state = Progress(before["state"])
-    return {"kind": kind, "name": name, "state": str(state)}
+    return same and before.get("state") in (Progress.CREATED, Progress.RELEASED)
 
 
 def _workload_action(

@@ -207,7 +207,9 @@ def test_the_way_back_to_an_earlier_verdict_is_a_judgement_of_its_own() -> None:
 
 def test_a_repetition_after_a_crash_has_the_same_keys_and_names() -> None:
     world = World()
-    first, again = world.plan(deployment()), world.plan(deployment(), NOW + HOUR)
+    first = world.plan(deployment())
+    world.states = {URI: UriState(located=Located(URI, "stat:1", NOW + HOUR))}
+    again = world.plan(deployment(), NOW + HOUR)
     assert first.entry is not None
     assert again.entry is not None
     assert first.entry["key"] == again.entry["key"]
@@ -301,13 +303,56 @@ def test_a_short_interval_of_the_object_is_kept() -> None:
 
 
 def test_freshness_of_a_policy_brings_revalidation_forward() -> None:
-    world = World(
-        policies=(policy(freshness={"maxAge": "1h"}),),
-        states={URI: located(ago=timedelta(minutes=50))},
-    )
-    plan = world.plan(deployment())
+    world = World(policies=(policy(freshness={"maxAge": "1h"}),))
+    obj = judged(world)
+    plan = world.plan(obj, NOW + timedelta(minutes=40))
+    assert plan.lookups == ()
+    plan = world.plan(obj, NOW + timedelta(minutes=50))
     assert plan.lookups == (Resolve(URI),)
-    assert plan.status["verdict"]["result"] == "Pass"
+    assert plan.verdict is not None
+    assert plan.verdict.result is Result.PASS
+
+
+def test_a_new_object_is_not_judged_by_what_another_one_learnt_long_ago() -> None:
+    world = World(states={URI: located(ago=timedelta(minutes=6))})
+    plan = world.plan(deployment(workload=template()))
+    assert plan.lookups == (Resolve(URI),)
+    assert plan.workload is None
+    assert plan.verdict is not None
+    assert plan.verdict.result is Result.PENDING
+    away = failing(located=Located(URI, "stat:1", NOW - HOUR))
+    plan = World(states={URI: away}).plan(deployment(workload=template()))
+    assert plan.workload is None
+    assert plan.verdict is not None
+    assert plan.verdict.reason is Reason.SOURCE_REFUSED
+
+
+def test_a_workload_is_started_only_if_its_models_were_looked_up_just_now() -> None:
+    obj = deployment(workload=template())
+    world = World(policies=(policy(deny("llama")),))
+    obj = judged(world, obj)
+    assert obj["status"]["verdict"]["result"] == "Fail"
+    world.policies, later = (policy(),), NOW + HOUR
+    plan = world.plan(obj, later)
+    assert plan.verdict is not None
+    assert plan.verdict.result is Result.PASS
+    assert plan.lookups == (Resolve(URI),)
+    assert plan.workload is None
+    assert patched(obj, plan)["status"]["workload"]["state"] == "Held"
+    world.states = {URI: failing(located=Located(URI, "stat:1", NOW))}
+    assert world.plan(obj, NOW + HOUR / 2).lookups == (), "it said when to come again"
+    assert world.plan(obj, NOW + HOUR / 2).workload is None
+    world.states = {URI: UriState(located=Located(URI, "stat:1", later))}
+    plan = world.plan(obj, later)
+    assert plan.lookups == ()
+    assert isinstance(plan.workload, EnsureDeployment)
+    world.outcome = Outcome(template_digest(obj))
+    obj = patched(obj, world.plan(obj, later))
+    assert obj["status"]["workload"]["state"] == "Created"
+    world.outcome = None
+    plan = world.plan(obj, later + HOUR)
+    assert plan.lookups == (), "what runs is looked up when its interval is over"
+    assert isinstance(plan.workload, EnsureDeployment)
 
 
 def test_a_renewed_resolution_changes_nothing_but_its_time() -> None:
