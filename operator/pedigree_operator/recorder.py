@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from pedigree.digests import Digest
+from pedigree.errors import LedgerError
 from pedigree.evidence import (
     SOURCES_MAX,
     Evidence,
@@ -45,6 +46,28 @@ def merge_resolutions(
     return tuple(newest[:SOURCES_MAX])
 
 
+def without_outdated(
+    resolutions: tuple[Resolution, ...], uri: str, identity: str
+) -> tuple[Resolution, ...]:
+    """Resolutions without those by which a reference meant something else than now.
+
+    What a commit is never changes, so a branch that has moved on leaves the commit
+    that it once meant.
+
+    Args:
+        resolutions: Of one evidence.
+        uri: The reference, in its canonical form.
+        identity: What it means now.
+    """
+    kept: list[Resolution] = []
+    for seen in resolutions:
+        if seen.uri != uri or seen.identity == identity:
+            kept.append(seen)
+        elif seen.pinned_uri != seen.uri:
+            kept.append(replace(seen, uri=seen.pinned_uri))
+    return merge_resolutions((), tuple(kept))
+
+
 class Recorder:
     """Creates evidence and brings its status up to date.
 
@@ -61,6 +84,9 @@ class Recorder:
     async def record(self, evidence: Evidence) -> None:
         """Record what an examination found; evidence that is there already stays.
 
+        What the reference meant before is withdrawn first: a kill in between leaves a
+        reference that means nothing yet, never one that means too much.
+
         Raises:
             ClusterError: It could not be recorded.
         """
@@ -72,6 +98,8 @@ class Recorder:
                 resolutions=merge_resolutions(before.resolutions, evidence.resolutions),
             )
 
+        for seen in evidence.resolutions:
+            await self.withdraw(seen.uri, seen.identity)
         async with self._locks[evidence.digest]:
             await self._create(evidence)
             await self._change(evidence.digest, add)
@@ -105,6 +133,42 @@ class Recorder:
                 return
         async with self._locks[digest]:
             await self._change(digest, add)
+
+    async def withdraw(self, uri: str, identity: str) -> None:
+        """Have no evidence say any more that a reference means other content.
+
+        The webhook goes by what evidence says of a reference.  Were an outdated
+        resolution left, it would count again as soon as the true one is not recorded:
+        not yet, or no more for want of room.
+
+        Args:
+            uri: The reference, in its canonical form.
+            identity: What it means now.
+
+        Raises:
+            ClusterError: Some of it could not be recorded.
+        """
+        outdated = [
+            obj
+            for obj in self._cache.all(Kind.MODEL_EVIDENCE)
+            if any(
+                seen.get("uri") == uri and seen.get("identity") != identity
+                for seen in (obj.get("status") or {}).get("resolutions") or ()
+            )
+        ]
+        for obj in outdated:
+            try:
+                digest = from_object(obj).digest
+            except LedgerError:  # the webhook cannot read it either, and says so
+                continue
+            async with self._locks[digest]:
+                await self._change(
+                    digest,
+                    lambda before: replace(
+                        before,
+                        resolutions=without_outdated(before.resolutions, uri, identity),
+                    ),
+                )
 
     @staticmethod
     def _key(digest: Digest) -> Key:

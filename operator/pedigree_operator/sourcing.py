@@ -75,11 +75,11 @@ class Sourcing:
         ref = parse(uri)
         pinned, identity = await self._ask(ref)
         located = Located(str(pinned), identity, self._now())
-        for name in (uri, located.pinned_uri):
-            digest = self._index.content.get((name, identity))
-            if digest is not None:
-                await self._saw(uri, located, digest)
-                break
+        known = (
+            self._index.content.get((name, identity))
+            for name in (uri, located.pinned_uri)
+        )
+        await self._saw(str(ref), located, next(filter(None, known), None))
         return located
 
     async def _ask(self, ref: ModelRef) -> tuple[ModelRef, str]:
@@ -93,12 +93,20 @@ class Sourcing:
                 f"{RESOLVE_TIMEOUT_S:g} s"
             ) from None
 
-    async def _saw(self, uri: str, located: Located, digest: Digest) -> None:
-        """Have the evidence say that the reference still means it."""
+    async def _saw(self, uri: str, located: Located, digest: Digest | None) -> None:
+        """Have the evidence say that the reference still means it, and no other.
+
+        Args:
+            uri: The reference, in its canonical form.
+            located: What it means now.
+            digest: The evidence of that; None if there is none yet.
+        """
         at = format_time(located.at)
         seen = Resolution(uri, located.pinned_uri, located.identity, at)
         try:
-            await self._recorder.saw(digest, seen, located.at)
+            await self._recorder.withdraw(uri, located.identity)
+            if digest is not None:
+                await self._recorder.saw(digest, seen, located.at)
         except ClusterError as error:
             log.warning("resolution of %s is recorded later: %s", uri, error)
 

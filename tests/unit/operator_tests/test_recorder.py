@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What evidence says of the references that led to it."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, cast
+
+from operator_world.worlds import DIGEST, NOW, OTHER, URI, evidence
+from pedigree.digests import Digest
+from pedigree.evidence import SOURCES_MAX, Resolution, from_object, to_object
+from pedigree_operator.cache import Cache
+from pedigree_operator.cluster import Cluster, ClusterError
+from pedigree_operator.kinds import Key, Kind, Resource
+from pedigree_operator.moments import format_time
+from pedigree_operator.recorder import Recorder
+
+Json = dict[str, Any]
+BRANCH = "hf://org/model@main"
+FIRST, SECOND = (f"hf://org/model@{digit * 40}" for digit in "12")
+
+
+class EvidenceServer:
+    """An API server that knows nothing but evidence."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Json] = {}
+        self.version = 0
+
+    async def create(self, resource: Resource, obj: Json) -> Json:
+        return self._store(obj["metadata"]["name"], obj)
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
+        return self.objects.get(name)
+
+    async def patch_status(
+        self, resource: Resource, namespace: str, name: str, patch: Json
+    ) -> Json:
+        obj = self.objects[name]
+        wanted = patch["metadata"]["resourceVersion"]
+        if obj["metadata"]["resourceVersion"] != wanted:
+            raise ClusterError("it has changed", status=409)
+        status = {**obj.get("status", {}), **patch["status"]}
+        return self._store(name, {**obj, "status": status})
+
+    def _store(self, name: str, obj: Json) -> Json:
+        self.version += 1
+        metadata = {**obj["metadata"], "resourceVersion": str(self.version)}
+        self.objects[name] = {**obj, "metadata": metadata}
+        return self.objects[name]
+
+
+class Setting:
+    def __init__(self) -> None:
+        self.server = EvidenceServer()
+        self.cache = Cache(lambda: 0.0, lambda key, old, new: None)
+        self.recorder = Recorder(cast(Cluster, self.server), self.cache)
+
+    def record(self, digest: Digest, *seen: Resolution) -> None:
+        run(self.recorder.record(replace(evidence(digest), resolutions=seen)))
+
+    def led_to(self, digest: Digest) -> list[tuple[str, str]]:
+        """References and identities that the evidence of a digest tells of."""
+        obj = self.cache.get(Key(Kind.MODEL_EVIDENCE, "", f"sha256-{digest.hex}"))
+        assert obj is not None
+        return [(seen.uri, seen.identity) for seen in from_object(obj).resolutions]
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, 10))
+
+
+def seen(uri: str, identity: str, at: int = 0, pinned: str = "") -> Resolution:
+    moment = NOW.replace(minute=at)
+    return Resolution(uri, pinned or uri, identity, format_time(moment))
+
+
+def test_a_folder_that_changed_leads_to_its_new_content_only() -> None:
+    setting = Setting()
+    setting.record(DIGEST, seen(URI, "stat:1"))
+    setting.record(OTHER, seen(URI, "stat:2", 1))
+    assert setting.led_to(DIGEST) == []
+    assert setting.led_to(OTHER) == [(URI, "stat:2")]
+
+
+def test_an_outdated_resolution_does_not_come_back_for_want_of_room() -> None:
+    setting = Setting()
+    setting.record(DIGEST, seen(URI, "stat:1"))
+    setting.record(OTHER, seen(URI, "stat:2", 1))
+    for number in range(SOURCES_MAX):
+        name = f"file:///models/copy-{number}"
+        setting.record(OTHER, seen(name, "stat:3", 2 + number))
+    assert (URI, "stat:2") not in setting.led_to(OTHER)
+    assert setting.led_to(DIGEST) == [], "the webhook would believe this one"
+
+
+def test_a_changed_folder_leads_nowhere_as_long_as_it_is_not_examined() -> None:
+    setting = Setting()
+    setting.record(DIGEST, seen(URI, "stat:1"))
+    run(setting.recorder.withdraw(URI, "stat:2"))
+    assert setting.led_to(DIGEST) == []
+
+
+def test_a_branch_that_moved_leaves_the_commit_that_it_meant() -> None:
+    setting = Setting()
+    setting.record(DIGEST, seen(BRANCH, "commit:1", pinned=FIRST))
+    setting.record(OTHER, seen(BRANCH, "commit:2", 1, pinned=SECOND))
+    assert setting.led_to(DIGEST) == [(FIRST, "commit:1")]
+    assert setting.led_to(OTHER) == [(BRANCH, "commit:2")]
+
+
+def test_a_branch_that_moves_back_at_once_leads_back() -> None:
+    setting = Setting()
+    setting.record(DIGEST, seen(BRANCH, "commit:1", pinned=FIRST))
+    setting.record(OTHER, seen(BRANCH, "commit:2", 1, pinned=SECOND))
+    back = seen(BRANCH, "commit:1", 2, pinned=FIRST)
+    run(setting.recorder.withdraw(BRANCH, "commit:1"))
+    run(setting.recorder.saw(DIGEST, back, NOW.replace(minute=2)))
+    assert (BRANCH, "commit:1") in setting.led_to(DIGEST)
+    assert setting.led_to(OTHER) == [(SECOND, "commit:2")]
+
+
+def test_what_a_reference_still_means_is_not_withdrawn() -> None:
+    setting = Setting()
+    setting.record(DIGEST, seen(URI, "stat:1"), seen("file:///models/b", "stat:9"))
+    version = setting.server.version
+    run(setting.recorder.withdraw(URI, "stat:1"))
+    assert setting.server.version == version, "nothing was written"
+    run(setting.recorder.withdraw(URI, "stat:2"))
+    assert setting.led_to(DIGEST) == [("file:///models/b", "stat:9")]
+
+
+def test_evidence_that_cannot_be_read_holds_up_nobody() -> None:
+    setting = Setting()
+    obj = to_object(replace(evidence(), resolutions=(seen(URI, "stat:1"),)))
+    del obj["spec"]["files"]
+    setting.cache.put(Kind.MODEL_EVIDENCE, obj)
+    run(setting.recorder.withdraw(URI, "stat:2"))
+    setting.record(OTHER, seen(URI, "stat:2"))
+    assert setting.led_to(OTHER) == [(URI, "stat:2")]
