@@ -66,10 +66,7 @@ def encode(fingerprint: Fingerprint) -> bytes:
     }
     offset = 0
     chunks = []
-    # Largest items first, so that every array begins at a multiple of its item size.
-    for name, dtype in sorted(
-        _ARRAYS, key=lambda a: (-np.dtype(_NUMPY[a[1]]).itemsize, a[0])
-    ):
+    for name, dtype in sorted(_ARRAYS, key=_place):
         data = np.ascontiguousarray(arrays[name], _NUMPY[dtype]).tobytes()
         header[name] = {
             "dtype": dtype,
