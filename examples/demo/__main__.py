@@ -101,7 +101,12 @@ def _show_metrics(world: World) -> None:
 def _wait(world: World) -> None:
     world.tell.title("Left running, until Ctrl-C")
     world.tell.say("Point kubectl at it from another terminal:")
-    world.tell.output(f"export KUBECONFIG={world.plane.kubeconfig}")
+    kubectl = ensure(["kubectl"])["kubectl"]
+    world.tell.output(
+        f"export KUBECONFIG={world.plane.kubeconfig}\n"
+        f"alias kubectl={kubectl}    # the one of this cluster's version\n"
+        "kubectl get mldep --all-namespaces"
+    )
     world.tell.say(
         f"Models are in {world.models}, logs of the services in {world.stack.folder}."
     )

@@ -20,7 +20,7 @@ from stack.chart import install, render
 from stack.services import Service
 
 NAMESPACE = "pedigree-system"
-TOKEN_LIFETIME_S = 7200
+TOKEN_LIFETIME_S = 86_400
 AUDIENCE = "pedigree-audit"  # the chart's audit.tokenAudience
 PORTS = ("webhook", "audit", "operator-http", "webhook-http", "audit-http")
 
