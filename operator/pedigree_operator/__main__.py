@@ -37,6 +37,10 @@ from pedigree_operator.sourcing import Sourcing
 
 EXIT_USAGE = 2
 EXIT_BUG = 70
+RECURSION_MAX = 40_000
+"""API servers take objects nested 10,000 deep, in a Pod template for instance, and none
+of them may end this process.  Reading JSON takes one call per level, what walks through
+an object up to four; ten thousand of the former fit into 2 MB of stack."""
 
 log = logging.getLogger("pedigree_operator")
 
@@ -201,6 +205,7 @@ def main(environment: Mapping[str, str]) -> int:
         environment: Where settings are read from.
     """
     start_logs("operator", "info")
+    sys.setrecursionlimit(RECURSION_MAX)
     try:
         config = Config.from_env(environment)
         start_logs("operator", config.log_level)

@@ -252,7 +252,14 @@ class Cluster:
             ) from error
         if not 200 <= response.status <= 299:
             raise _refusal(what, response.status, content, response.headers)
-        answer: Object = json.loads(content)
+        try:
+            answer: Object = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise ClusterError(
+                f"{what} was answered with no JSON that can be read: "
+                f"{type(error).__name__}",
+                status=0,
+            ) from error
         return answer
 
 

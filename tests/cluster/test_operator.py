@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operator on a real API server, under its own ServiceAccount."""
 
+import json
 import os
 import re
 import shutil
@@ -382,6 +383,40 @@ def test_a_changed_template_reaches_the_deployment(bench: Bench, space: str) -> 
         lambda it: it.spec.template.spec.containers[0].image.endswith(":2"),
         "the Deployment has the new image",
     )
+
+
+def test_an_object_nested_as_deep_as_the_api_server_takes_ends_nothing(
+    bench: Bench, space: str, tmp_path: Path
+) -> None:
+    bench.policy(space, space, BASES)
+    workload = template()
+    workload["template"]["podSpec"]["deep"] = "DEEP"
+    body = {
+        "apiVersion": "pedigree.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": "deep"},
+        "spec": {
+            **model(bench.put_model("deep", "llama-a.sft")),
+            "workload": workload,
+        },
+    }
+    levels = 9_900  # API servers refuse more than 10,000
+    nested = '{"a":' * levels + "1" + "}" * levels
+    manifest = tmp_path / "deep.json"
+    manifest.write_text(json.dumps(body).replace('"DEEP"', nested))
+    path = f"/apis/pedigree.dev/v1alpha1/namespaces/{space}/modeldeployments"
+    bench.plane.kubectl("create", "--raw", path, "-f", str(manifest))
+    try:
+        bench.until(
+            lambda: [reason for reason, _ in bench.events(space, "deep")],
+            lambda seen: "Created" in seen,
+            "the object is judged and its Deployment made",
+        )
+        bench.stop()
+        bench.start()
+    finally:
+        bench.plane.kubectl("delete", "--raw", f"{path}/deep")
+    assert "RecursionError" not in bench.log()
 
 
 def test_a_policy_that_denies_an_unknown_name_says_so_and_denies(
