@@ -77,14 +77,14 @@ def test_an_exception_adds_its_traceback_and_a_long_message_is_cut() -> None:
 def test_what_is_talkative_says_warnings_only_and_less_when_asked(level: str) -> None:
     stream = io.StringIO()
     start_logs("audit", level, stream)
-    for name in ("uvicorn.access", "kopf.activities", "pedigree_audit"):
+    for name in ("uvicorn.error", "kopf.activities", "pedigree_audit"):
         logging.getLogger(name).info("info")
         logging.getLogger(name).warning("warning")
     logging.getLogger("urllib3.connectionpool").warning("trying again")
     said = [json.loads(line) for line in stream.getvalue().splitlines()]
     found = [(line["logger"], line["message"]) for line in said]
     wanted = [
-        ("uvicorn.access", "warning"),
+        ("uvicorn.error", "warning"),
         ("kopf.activities", "warning"),
         ("pedigree_audit", "info"),
         ("pedigree_audit", "warning"),
