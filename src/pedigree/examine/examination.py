@@ -19,6 +19,7 @@ from pedigree.digests import Digest
 from pedigree.errors import ArtifactError, SourceUnavailable, quote
 from pedigree.evidence import Claim, Evidence, Finding, Resolution, Severity
 from pedigree.examine.listing import Listing, Progress, list_model
+from pedigree.examine.steady import SteadySource
 from pedigree.examine.watched import Cancelled, WatchedSource
 from pedigree.fingerprint.build import build_fingerprint
 from pedigree.fingerprint.model import Fingerprint
@@ -109,9 +110,10 @@ def examine(
     """
     start = clock()
     deadline = None if settings.deadline_s is None else start + settings.deadline_s
-    source = WatchedSource(
-        open_source(ref, settings.sources), cancelled, clock, deadline
-    )
+    opened = open_source(ref, settings.sources)
+    if ref.scheme is Scheme.FILE:  # a commit cannot change
+        opened = SteadySource(opened)
+    source = WatchedSource(opened, cancelled, clock, deadline)
     listing = list_model(source, progress)
     declared, remarks = read_declarations(source, settings.sources.limits)
     weights = _read_weights(source, settings, listing, store, progress)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder that shows one model to the hash and another to the fingerprint."""
+
+import mmap
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pedigree import refs
+from pedigree.errors import SourceUnavailable
+from pedigree.examine import ExamineSettings, examine
+from pedigree.examine.steady import BLOCK_BYTES, SteadySource
+from pedigree.sources import FileSource, SourceSettings
+
+NOW = datetime(2026, 11, 23, 4, 5, 6, tzinfo=UTC)
+EXAMPLES = Path(__file__).parents[3] / "examples" / "models"
+WEIGHTS = "model.safetensors"
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[mmap.mmap]:
+    """A file mapped with all pages dirty: writing then moves none of its times."""
+    descriptor = os.open(path, os.O_RDWR)
+    with mmap.mmap(descriptor, 0) as pages:
+        pages[:] = bytes(pages)
+        yield pages
+    os.close(descriptor)
+
+
+def test_weights_swapped_between_hash_and_fingerprint_give_no_evidence(
+    tmp_path: Path,
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(EXAMPLES / "llama-b", model)
+    denied = (model / WEIGHTS).read_bytes()
+    allowed = (EXAMPLES / "llama-a" / WEIGHTS).read_bytes()
+    assert len(denied) == len(allowed)
+    with mapped(model / WEIGHTS) as pages:
+
+        def swap(stage: str, done: int, total: int) -> None:
+            if done == total:
+                pages[:] = allowed if stage == "hash" else denied
+
+        with pytest.raises(SourceUnavailable, match="changed while it was being read"):
+            examine(
+                refs.parse(f"file://{model}"),
+                settings=ExamineSettings(sources=SourceSettings()),
+                now=NOW,
+                progress=swap,
+            )
+
+
+@pytest.fixture
+def steady(tmp_path: Path) -> tuple[Path, SteadySource]:
+    file = tmp_path / "weights.bin"
+    file.write_bytes(os.urandom(3 * BLOCK_BYTES + 17))
+    ref = refs.parse(f"file://{tmp_path}")
+    return file, SteadySource(FileSource(ref, SourceSettings()))
+
+
+RANGES: Sequence[tuple[int, int]] = [
+    (0, 1),
+    (BLOCK_BYTES - 1, 2),
+    (BLOCK_BYTES, BLOCK_BYTES),
+    (3 * BLOCK_BYTES + 16, 1),
+    (5, 3 * BLOCK_BYTES),
+    (0, 3 * BLOCK_BYTES + 17),
+    (7, 0),
+]
+
+
+def test_steady_reads_give_the_bytes_that_were_asked(
+    steady: tuple[Path, SteadySource],
+) -> None:
+    file, source = steady
+    whole, opened = file.read_bytes(), source.open(file.name)
+    wanted = [whole[offset : offset + length] for offset, length in RANGES]
+    assert [opened.read(*pair) for pair in RANGES] == wanted
+    assert opened.read_many(RANGES) == wanted
+
+
+@pytest.mark.parametrize("place", [0, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 16])
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda file, at: file.read(at, 1),
+        lambda file, at: file.read_many([(at, 1)]),
+        lambda file, at: file.read(0, file.size),
+    ],
+)
+def test_one_changed_byte_is_seen_when_its_block_is_read_again(
+    steady: tuple[Path, SteadySource],
+    place: int,
+    again: Callable[..., object],
+) -> None:
+    file, source = steady
+    with mapped(file) as pages:
+        source = SteadySource(FileSource(source.ref, SourceSettings()))
+        source.open(file.name).read(0, len(pages))
+        pages[place] ^= 1
+        with pytest.raises(SourceUnavailable) as caught:
+            again(source.open(file.name), place)
+    assert caught.value.reason == "ChangedWhileReading"
