@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,8 @@ from pedigree.errors import PolicyError, quote
 from pedigree.evidence import registry_digest
 
 ALIASES_MAX = 32
+_ADDRESS = re.compile(r"\A(?:hf:|(?:https?:)?//(?:www\.)?(?:huggingface|hf)\.co)/+")
+_REVISION = re.compile(r"/(?:tree|blob|resolve)/|[?#]")
 
 
 class Trust(StrEnum):
@@ -121,10 +124,9 @@ def named(claimed: str, references: Iterable[Reference]) -> tuple[Reference, ...
 
 def plain_name(text: str) -> str:
     """A claimed name without address, revision, case and white space."""
-    name = text.strip()
-    for prefix in ("hf://", "https://huggingface.co/", "https://hf.co/"):
-        name = name.removeprefix(prefix)
-    return name.partition("@")[0].strip("/").casefold()
+    name = _ADDRESS.sub("", text.strip().casefold(), count=1)
+    name = _REVISION.split(name, maxsplit=1)[0]
+    return name.partition("@")[0].strip("/")
 
 
 def _trust(value: object) -> Trust:

@@ -321,7 +321,17 @@ def test_a_wrong_reference_model_says_which_field(
 
 @pytest.mark.parametrize(
     "claimed",
-    ["good", "ORG/Good", " org/good ", "hf://org/good@main", "https://hf.co/org/good/"],
+    [
+        "good",
+        "ORG/Good",
+        " org/good ",
+        "hf://org/good@main",
+        "HF://org/good",
+        "https://hf.co/org/good/",
+        "HTTPS://HuggingFace.co/org/good",
+        "https://www.huggingface.co/org/good/tree/main",
+        "http://huggingface.co/org/good?library=x",
+    ],
 )
 def test_a_claimed_name_is_found_however_it_is_written(claimed: str) -> None:
     assert [item.name for item in named(claimed, REFERENCES.values())] == ["good"]
