@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from pedigree.serving.sockets import is_loopback
 TIMEOUT_S = 10.0
 ANSWER_MAX_BYTES = 64 * 1024 * 1024
 """A page of the largest entries; see ``docs/audit.md``."""
+_TOKEN = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,7 @@ class Connection:
         self._headers = {"Accept": "application/json", "User-Agent": "pedigree"}
         try:
             if endpoint.token_file is not None:
-                token = endpoint.token_file.read_text("ascii").strip()
-                self._headers["Authorization"] = f"Bearer {token}"
+                self._headers["Authorization"] = f"Bearer {_token(endpoint.token_file)}"
             if parts.scheme == "http":
                 self._http = http.client.HTTPConnection(
                     host, parts.port or 80, timeout=endpoint.timeout_s
@@ -179,6 +180,20 @@ class Connection:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _token(path: Path) -> str:
+    """The token in a file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It holds no token.  Whoever sends a header that is malformed would
+            raise an error with its value, and the token would be in the log.
+    """
+    token = path.read_text("ascii").strip()
+    if not _TOKEN.fullmatch(token):
+        raise ValueError(f"{path} holds no token of one line without blanks")
+    return token
 
 
 def _json(content: bytes) -> Any:

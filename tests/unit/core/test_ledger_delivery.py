@@ -315,6 +315,19 @@ def test_stopping_leaves_what_waits_in_the_outbox(outbox: Outbox) -> None:
     assert outbox.depth() == 1
 
 
+@pytest.mark.parametrize("content", ["", "hush\nhush\n", "hush\rhush", "hush \x7f"])
+def test_a_file_that_holds_no_token_is_named_and_its_content_is_not(
+    content: str, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(content)
+    with pytest.raises(LedgerError) as caught:
+        Connection(Endpoint("http://127.0.0.1:9", token)).request("GET", "/")
+    assert caught.value.reason == "CredentialsUnreadable"
+    assert "holds no token" in str(caught.value)
+    assert "hush" not in f"{caught.value} {caught.value.hint}"
+
+
 @pytest.mark.parametrize(
     "url",
     [
