@@ -173,24 +173,29 @@ class Effects:
         metadata = manifest["metadata"]
         if existing is None:
             await self._cluster.create(DEPLOYMENTS, manifest)
-            text = f"Deployment {metadata['name']} was created"
-            parts = (manifest["metadata"]["ownerReferences"][0]["uid"],)
-            await self.tell(
-                build_event(
-                    obj,
-                    type_=NORMAL,
-                    reason=str(Progress.CREATED),
-                    message=text,
-                    parts=parts,
-                    now=self._now(),
-                )
-            )
+            await self._tell_created(obj, manifest)
             return
+        if not _known_as_created(obj):
+            # It was created, and whoever did it was killed before saying so.
+            await self._tell_created(obj, manifest)
         operations = update_operations(existing, manifest)
         if operations:
             await self._cluster.patch_json(
                 DEPLOYMENTS, metadata["namespace"], metadata["name"], operations
             )
+
+    async def _tell_created(self, obj: Mapping[str, Any], manifest: Json) -> None:
+        metadata = manifest["metadata"]
+        await self.tell(
+            build_event(
+                obj,
+                type_=NORMAL,
+                reason=str(Progress.CREATED),
+                message=f"Deployment {metadata['name']} was created",
+                parts=(metadata["ownerReferences"][0]["uid"],),
+                now=self._now(),
+            )
+        )
 
     async def _release(self, obj: Mapping[str, Any], pod: Mapping[str, Any]) -> None:
         """Take our gate away from one Pod; one that has changed comes again.
@@ -221,3 +226,8 @@ class Effects:
                 now=self._now(),
             )
         )
+
+
+def _known_as_created(obj: Mapping[str, Any]) -> bool:
+    workload = (obj.get("status") or {}).get("workload") or {}
+    return bool(workload.get("state") == str(Progress.CREATED))

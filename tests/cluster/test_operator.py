@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -514,13 +515,22 @@ def test_killed_at_any_moment_it_loses_nothing_and_repeats_nothing(
         bench.verdict(space, name, "Pass", ready="True")
         decisions = [e["decision"] for e in bench.entries(obj["metadata"]["uid"])]
         assert decisions == ["Allow"]
-        reasons = [reason for reason, _ in bench.events(space, name)]
+        # The workload is created after the status is written.
+        reasons = bench.until(
+            partial(told, bench, space, name),
+            lambda reasons: "Created" in reasons,
+            "the creation of the workload was told",
+        )
         assert len(reasons) == len(set(reasons))
         assert {"Created", "LineageVerified"} <= set(reasons)
     before = bench.log().count("judged:")
     restarted(bench, lambda: None)
     assert bench.log().count("judged:") == before
     assert bench.examinations() == 0, "nothing is read again after a restart"
+
+
+def told(bench: Bench, space: str, name: str) -> list[str]:
+    return [reason for reason, _ in bench.events(space, name)]
 
 
 def add_file(bench: Bench, name: str, content: bytes) -> None:

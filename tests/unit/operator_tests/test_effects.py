@@ -141,3 +141,16 @@ def test_a_foreign_deployment_is_left_alone(setting: Setting) -> None:
     setting.carry_out()
     assert setting.effects.outcomes["uid-1"].reason == "NotOwned"
     assert "workload" not in setting.cluster.done
+
+
+def test_a_workload_that_was_created_and_not_told_of_is_told_of_later(
+    setting: Setting,
+) -> None:
+    setting.cluster.refuse["event Created"] = 503
+    with pytest.raises(ClusterError):
+        setting.carry_out()
+    setting.cluster.refuse.clear()
+    setting.carry_out()
+    setting.carry_out()
+    assert setting.cluster.done.count("workload") == 1
+    assert setting.cluster.done.count("event Created") == 1
