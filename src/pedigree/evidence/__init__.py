@@ -33,6 +33,7 @@ from pedigree.evidence.stored import (
     to_status,
 )
 from pedigree.evidence.terms import (
+    UNCOMPARED_WEIGHTS,
     Claim,
     Evidence,
     Finding,
@@ -56,6 +57,7 @@ __all__ = [
     "OBJECT_MAX_BYTES",
     "PATH_MAX_CHARS",
     "SOURCES_MAX",
+    "UNCOMPARED_WEIGHTS",
     "URI_MAX_CHARS",
     "VALUE_MAX_CHARS",
     "VERSION",

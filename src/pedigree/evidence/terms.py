@@ -20,6 +20,10 @@ class Severity(StrEnum):
     """The artifact cannot be trusted to be what it says; no policy admits it."""
 
 
+UNCOMPARED_WEIGHTS = "UncomparedWeights"
+"""Reason of the finding that a good part of the weights escapes every test."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One noteworthy fact about the files of a model.

@@ -17,7 +17,15 @@ from typing import Protocol
 from pedigree import __version__
 from pedigree.digests import Digest
 from pedigree.errors import ArtifactError, SourceUnavailable, quote
-from pedigree.evidence import Claim, Evidence, Finding, Resolution, Severity
+from pedigree.evidence import (
+    UNCOMPARED_WEIGHTS,
+    Claim,
+    Evidence,
+    Finding,
+    Resolution,
+    Severity,
+)
+from pedigree.examine.doubts import doubts
 from pedigree.examine.listing import Listing, Progress, list_model
 from pedigree.examine.steady import SteadySource
 from pedigree.examine.watched import Cancelled, WatchedSource
@@ -201,9 +209,17 @@ def _evidence(
         findings.append(
             Finding(str(error.reason), Severity.ERROR, error.path, str(error))
         )
-    if fingerprint is not None and fingerprint.reason:
-        findings.append(_unmapped(fingerprint.reason))
-    findings.sort(key=lambda f: (_WEIGHT[f.severity], f.reason, f.path))
+    if fingerprint is not None:
+        findings += doubts(fingerprint)
+    # What policies look at stands first, where no list of others can push it out.
+    findings.sort(
+        key=lambda f: (
+            _WEIGHT[f.severity],
+            f.reason != UNCOMPARED_WEIGHTS,
+            f.reason,
+            f.path,
+        )
+    )
     return Evidence(
         digest=manifest.digest,
         root_digest=manifest.root_digest,
@@ -223,17 +239,6 @@ def _evidence(
         examined_at=resolution.resolved_at,
         resolutions=(resolution,),
     )
-
-
-def _unmapped(reason: str) -> Finding:
-    """That the weights were read, but cannot be told apart by their roles."""
-    what = (
-        "the weights are those of an adapter, without their base"
-        if reason == "AdapterWeights"
-        else "the names of the tensors fit no known architecture"
-    )
-    message = f"{what}; nothing but exact copies of tensors can be found in them"
-    return Finding(reason, Severity.WARNING, "", message)
 
 
 def _utc(now: datetime) -> str:

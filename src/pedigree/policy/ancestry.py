@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from pedigree.evidence import Match
+from pedigree.evidence import UNCOMPARED_WEIGHTS, Match
 from pedigree.policy import wording
 from pedigree.policy.case import Case, Descent
 from pedigree.policy.references import Reference, Trust
 from pedigree.policy.selection import glob_matches
-from pedigree.policy.terms import AllowedAncestors, Ancestors, DeniedAncestors
+from pedigree.policy.terms import (
+    AllowedAncestors,
+    Ancestors,
+    DeniedAncestors,
+    Format,
+    FormatsRule,
+)
 from pedigree.policy.verdict import Cause, Reason
 
 
@@ -91,6 +97,7 @@ def doubt_causes(case: Case, descent: Descent) -> Iterator[Cause]:
     if not descent.readable:
         yield case.unknown(Reason.LINEAGE_INCONCLUSIVE, _unreadable(case))
         return
+    yield from _uncompared(case)
     barred = [match for match in descent.inconclusive if _is_barred(case, match)]
     if barred:
         why = barred[0].reason or "no reason given"
@@ -112,6 +119,31 @@ def doubt_causes(case: Case, descent: Descent) -> Iterator[Cause]:
             "was compared with; register its base as a reference model or deploy a "
             "descendant of a known one",
         )
+
+
+def _uncompared(case: Case) -> Iterator[Cause]:
+    """Weights beside those that were compared: nobody knows whose they are."""
+    evidence = case.facts.evidence
+    if evidence is None:
+        return
+    found = [
+        item.message for item in evidence.findings if item.reason == UNCOMPARED_WEIGHTS
+    ]
+    if unread := _unread(case, evidence.formats):
+        found.append(f"it also stores weights as {wording.some(unread)}, not read here")
+    if found:
+        yield case.unknown(
+            Reason.LINEAGE_INCONCLUSIVE,
+            f"{case.who} has weights that were compared with nothing: "
+            f"{'; '.join(found)}; leave them out",
+        )
+
+
+def _unread(case: Case, formats: Iterable[str]) -> list[str]:
+    """Formats nobody read; a rule on formats has decided about them by itself."""
+    if any(isinstance(rule, FormatsRule) for rule in case.policy.rules):
+        return []
+    return sorted({*formats} - {Format.SAFETENSORS.value, Format.NONE.value})
 
 
 def _uncomparable(case: Case) -> Iterator[Cause]:

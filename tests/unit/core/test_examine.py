@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from artifact_world.weights import (
 from pedigree import __version__, refs
 from pedigree.digests import Digest
 from pedigree.errors import SourceRefused, SourceUnavailable
-from pedigree.evidence import Severity, from_object, to_object
+from pedigree.evidence import Severity, from_object, to_object, to_spec
 from pedigree.examine import Examination, ExamineSettings, examine
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.sources import SourceSettings
@@ -324,3 +325,24 @@ def test_hidden_weights_on_the_hub_are_found_by_their_first_bytes(
     found = examine(refs.parse("hf://org/model"), settings=settings, now=NOW)
     assert _errors(found) == [("HiddenWeights", "notes.dat")]
     assert found.bytes_read < len(hidden)
+
+
+def test_a_second_model_in_a_folder_is_a_finding(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "llama-a.sft", tmp_path / "two")
+    plain = _examine(tmp_path / "two").evidence
+    assert plain.findings == ()
+    shutil.copytree(EXAMPLES / "gpt2-a", tmp_path / "two" / "other")
+    evidence = _examine(tmp_path / "two").evidence
+    assert [finding.reason for finding in evidence.findings] == ["UncomparedWeights"]
+    assert "47.0 % of the weights" in evidence.findings[0].message
+
+
+def test_no_list_of_findings_pushes_out_the_one_that_policies_look_at(
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(EXAMPLES / "llama-a.sft", tmp_path / "two")
+    shutil.copytree(EXAMPLES / "gpt2-a", tmp_path / "two" / "other")
+    for number in range(60):
+        (tmp_path / "two" / f"{number}.py").write_text("pass")
+    stored = to_spec(_examine(tmp_path / "two").evidence)
+    assert stored["findings"][0]["reason"] == "UncomparedWeights"

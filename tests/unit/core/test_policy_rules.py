@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pedigree.digests import sha256
-from pedigree.evidence import Match, Severity
+from pedigree.evidence import Finding, Match, Severity
 from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.policy.evaluate import judge
 from pedigree.policy.facts import FactState, ModelFacts
@@ -344,6 +344,32 @@ def test_an_expected_digest_may_be_that_of_a_signature() -> None:
     about = subject(model(expectedDigest=str(sha256(b"model without names"))))
     verdict = ask(known(), policy(FORMATS), about=about)
     assert verdict.action is Action.ALLOW
+
+
+ASIDE = Finding("UncomparedWeights", Severity.WARNING, "", "9 tensors have no role")
+
+
+@pytest.mark.parametrize(
+    "beside", [{"findings": (ASIDE,)}, {"formats": ("pytorch", "safetensors")}]
+)
+@pytest.mark.parametrize("says", ["Deny", "Warn", "Hold"])
+def test_weights_that_nobody_compared_make_the_lineage_inconclusive(
+    beside: dict[str, Any], says: str
+) -> None:
+    facts = known(derived("good"), **beside)
+    verdict = ask(facts, policy(ALLOW_GOOD, onUnknown=says))
+    assert reasons(verdict) == [Reason.LINEAGE_INCONCLUSIVE]
+    assert (verdict.result, str(verdict.action)) == (Result.UNKNOWN, says)
+    plain = ask(known(derived("good")), policy(ALLOW_GOOD, onUnknown=says))
+    assert plain.action is Action.ALLOW
+
+
+def test_a_rule_on_formats_decides_about_formats_by_itself() -> None:
+    both = {"name": "formats", "formats": {"allowed": ["safetensors", "pytorch"]}}
+    facts = known(derived("good"), formats=("pytorch", "safetensors"))
+    assert ask(facts, policy(ALLOW_GOOD, both)).action is Action.ALLOW
+    refused = ask(facts, policy(ALLOW_GOOD, FORMATS))
+    assert reasons(refused) == [Reason.FORMAT_NOT_ALLOWED]
 
 
 def test_an_unsound_artifact_is_denied_with_the_finding_in_words() -> None:
