@@ -3,6 +3,9 @@
 
 import base64
 import json
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -166,11 +169,31 @@ def test_what_is_no_token_of_this_cluster_is_not_let_in(
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     claims["sub"] = claims["sub"].replace("producing", "reading")
     forged = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-    for text in ("", "x", f"{header}.{forged}.{signature}", f"{header}.{payload}."):
+    for text in ("x", f"{header}.{forged}.{signature}", f"{header}.{payload}."):
         token = tmp_path / "token"
         token.write_text(text)
         assert service.post([admission(1)], token).status == 401
     assert service.post([admission(1)]).status == 401
+    # Our own client sends no such thing, so these are sent by hand.
+    for value in ("Bearer ", "Bearer", "Basic eDp5", ""):
+        assert answered(service, value) == 401
+
+
+def answered(service: Service, authorization: str) -> int:
+    """Status of an append with a header of one's own."""
+    endpoint = service.endpoint(None)
+    request = urllib.request.Request(
+        f"{endpoint.url}/api/v1/entries",
+        data=json.dumps({"entries": [admission(1)]}).encode(),
+        headers={"Authorization": authorization, "Content-Type": "application/json"},
+    )
+    context = ssl.create_default_context(cafile=str(endpoint.ca_file))
+    try:
+        with urllib.request.urlopen(request, context=context, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return int(error.code)
 
 
 def test_a_service_that_may_not_ask_the_api_server_lets_nobody_in(
