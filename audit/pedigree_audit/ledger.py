@@ -97,9 +97,15 @@ class Ledger:
                 self._database = sqlite3.connect(
                     path, isolation_level=None, check_same_thread=False
                 )
+        except BaseException:
+            os.close(self._lock_file)
+            raise
+        try:
+            with translated(path, "be opened", "LedgerUnreadable"):
                 self._prepare()
             self._head = self._checked_head()
         except BaseException:
+            self._database.close()
             os.close(self._lock_file)
             raise
 

@@ -130,7 +130,11 @@ class Outbox:
             self._database = sqlite3.connect(
                 path, isolation_level=None, check_same_thread=False
             )
-            self._prepare()
+            try:
+                self._prepare()
+            except BaseException:
+                self._database.close()
+                raise
 
     def _prepare(self) -> None:
         execute = self._database.execute

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -170,8 +170,9 @@ class FileSource:
 
     def claims(self) -> Claims:
         """The highest number that SQLite noted."""
-        rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'ledger'")
-        highest = next(rows, (0,))[0]
+        query = "SELECT seq FROM sqlite_sequence WHERE name = 'ledger'"
+        with closing(self._rows(query)) as rows:
+            highest = next(rows, (0,))[0]
         return Claims((), highest if isinstance(highest, int) else 0)
 
     def records(self) -> Iterator[Record]:
@@ -190,7 +191,7 @@ class FileSource:
         for row in rows:
             yield record_from_row(row)
 
-    def _rows(self, query: str) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, query: str) -> Generator[tuple[Any, ...], None, None]:
         if not self._path.is_file():
             raise LedgerError(
                 f"ledger {quote(str(self._path))} is not a file",
@@ -217,6 +218,9 @@ class FileSource:
                 raise
             # A copy in a folder that cannot be written: nothing else changes it.
             database = sqlite3.connect(f"{uri}&immutable=1", uri=True)
+        except BaseException:
+            database.close()
+            raise
         return database
 
 
