@@ -62,6 +62,12 @@ class World:
             "the policy is accepted",
             partial(self.condition, "clusterlineagepolicies", "production", "Ready"),
         )
+        self.wait("the webhook knows the policy", self._webhook_knows_the_policy)
+
+    def _webhook_knows_the_policy(self) -> bool:
+        webhook = self.stack.services["webhook"]
+        kind = "ClusterLineagePolicy"
+        return webhook.metric("pedigree_store_objects", kind=kind) == 1
 
     def _make_auditor(self) -> None:
         for arguments in (

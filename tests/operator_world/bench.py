@@ -193,11 +193,24 @@ class Bench:
             )
 
     def policy(self, name: str, namespace: str, *rules: Json, **more: Any) -> None:
-        """A cluster policy for one namespace."""
+        """A cluster policy for one namespace, known to the operator if that runs.
+
+        Watches of two kinds are not ordered: an object made right after its policy
+        may be judged without it, correctly, and then again with it.
+        """
         label = {"kubernetes.io/metadata.name": namespace}
         match = {"namespaceSelector": {"matchLabels": label}}
         spec = {"match": match, "rules": list(rules), **more}
         self.apply("clusterlineagepolicies", name, spec)
+        if self.process is not None and self.process.running:
+            self.until(
+                lambda: self.read("clusterlineagepolicies", name),
+                lambda obj: (
+                    obj.get("status", {}).get("observedGeneration")
+                    == obj["metadata"]["generation"]
+                ),
+                f"policy {name} was seen",
+            )
 
     def verdict(
         self, namespace: str, name: str, result: str, *, ready: str = ""
