@@ -14,8 +14,8 @@ import hashlib
 from collections.abc import Sequence
 
 from pedigree.errors import SourceUnavailable, quote
-from pedigree.ranges import FileEntry, ModelSource, RangeSource, read_spans
-from pedigree.refs import ModelRef
+from pedigree.examine.wrapped import WrappedRange, WrappedSource
+from pedigree.ranges import ModelSource, RangeSource, read_spans
 
 BLOCK_BYTES = 64 << 10
 """A mark for each: 35 MB for a model of 140 GB (arbitrary)."""
@@ -25,7 +25,7 @@ _UNREAD = bytes(_MARK_BYTES)
 _SPAN_MAX_BYTES = 32 << 20
 
 
-class SteadySource:
+class SteadySource(WrappedSource):
     """A source whose reads agree with each other.
 
     Args:
@@ -33,27 +33,8 @@ class SteadySource:
     """
 
     def __init__(self, source: ModelSource) -> None:
-        self._source = source
+        super().__init__(source)
         self._marks: dict[str, bytearray] = {}
-
-    @property
-    def ref(self) -> ModelRef:
-        """The pinned reference."""
-        return self._source.ref
-
-    @property
-    def identity(self) -> str:
-        """The source's identity."""
-        return self._source.identity
-
-    @property
-    def bytes_read(self) -> int:
-        """Bytes read so far, whole blocks."""
-        return self._source.bytes_read
-
-    def files(self) -> tuple[FileEntry, ...]:
-        """The files, sorted by path."""
-        return self._source.files()
 
     def open(self, path: str) -> RangeSource:
         """Ranged reads of one listed file, which agree with all earlier ones."""
@@ -63,18 +44,10 @@ class SteadySource:
         return _SteadyRange(file, marks)
 
 
-class _SteadyRange:
+class _SteadyRange(WrappedRange):
     def __init__(self, file: RangeSource, marks: bytearray) -> None:
-        self._file = file
+        super().__init__(file)
         self._marks = marks
-
-    @property
-    def path(self) -> str:
-        return self._file.path
-
-    @property
-    def size(self) -> int:
-        return self._file.size
 
     def read(self, offset: int, length: int) -> bytes:
         end = offset + length

@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pedigree.errors import SourceUnavailable
-from pedigree.ranges import FileEntry, ModelSource, RangeSource
-from pedigree.refs import ModelRef
+from pedigree.examine.wrapped import WrappedRange, WrappedSource
+from pedigree.ranges import ModelSource, RangeSource
 
 Cancelled = Callable[[], bool]
 """Asked before every read; True stops the examination."""
 
 
-class WatchedSource:
+class WatchedSource(WrappedSource):
     """A source whose reads end when somebody says so or time is up.
 
     Args:
@@ -30,29 +30,10 @@ class WatchedSource:
         clock: Callable[[], float],
         deadline: float | None,
     ) -> None:
-        self._source = source
+        super().__init__(source)
         self._cancelled = cancelled
         self._clock = clock
         self._deadline = deadline
-
-    @property
-    def ref(self) -> ModelRef:
-        """The pinned reference."""
-        return self._source.ref
-
-    @property
-    def identity(self) -> str:
-        """The source's identity."""
-        return self._source.identity
-
-    @property
-    def bytes_read(self) -> int:
-        """Bytes read so far."""
-        return self._source.bytes_read
-
-    def files(self) -> tuple[FileEntry, ...]:
-        """The files, sorted by path."""
-        return self._source.files()
 
     def open(self, path: str) -> RangeSource:
         """Ranged reads of one listed file, each of which may be stopped."""
@@ -77,18 +58,10 @@ class WatchedSource:
             )
 
 
-class _WatchedRange:
+class _WatchedRange(WrappedRange):
     def __init__(self, source: WatchedSource, file: RangeSource) -> None:
+        super().__init__(file)
         self._source = source
-        self._file = file
-
-    @property
-    def path(self) -> str:
-        return self._file.path
-
-    @property
-    def size(self) -> int:
-        return self._file.size
 
     def read(self, offset: int, length: int) -> bytes:
         self._source.check()
