@@ -1,319 +1,372 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From weights to a fingerprint: one pass over every tensor.
-
-Reads all bytes, because the HASH part proves exact copies; the sketches alone would
-need few rows.  At most one block of a tensor is held at a time.
-"""
+"""From weights to a fingerprint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pedigree.errors import ArtifactError
-from pedigree.fingerprint.canonical import CanonicalReader, TensorHash
+from pedigree.fingerprint.canonical import CanonicalReader
 from pedigree.fingerprint.families import FAMILIES
 from pedigree.fingerprint.model import Fingerprint, Shape, TensorRecord
-from pedigree.fingerprint.roles import Part, Piece, Role, RoleMap, Slot, map_roles
-from pedigree.fingerprint.sampling import Axis, sample
-from pedigree.fingerprint.sketches import (
-    Sketches,
-    centred_ranks,
-    quantise,
-    sketch_rows,
-)
-from pedigree.fingerprint.spec import (
-    AXIS_MAX,
-    BLOCKS_MAX,
-    LAYERS_MAX,
-    V1,
-    VOCABULARY_MAX,
-    FingerprintSpec,
-)
+from pedigree.fingerprint.roles import Part, Role, RoleMap, Slot, map_roles
+from pedigree.fingerprint.sampling import Axis, order, sketch_matrix
+from pedigree.fingerprint.sketches import centred_ranks, quantise
+from pedigree.fingerprint.spec import V2, FingerprintSpec, Profile
 from pedigree.tensors.checkpoint import Checkpoint
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all) after each tensor."""
-
-_DISTINCT_OF = 65_536
-"""Values looked at to count distinct ones."""
-
 Values = NDArray[np.float32]
+UNKNOWN = -32768
+
+
+class Tokens(Protocol):
+    """What is asked of a vocabulary."""
+
+    token_hashes: NDArray[np.uint64]
+    lengths: NDArray[np.int64]
 
 
 def build_fingerprint(
     checkpoint: Checkpoint,
     *,
-    spec: FingerprintSpec = V1,
+    vocabulary: Tokens | None = None,
+    profile: Profile | None = None,
+    spec: FingerprintSpec = V2,
     progress: Progress | None = None,
 ) -> Fingerprint:
-    """Fingerprint a model.
-
-    Args:
-        checkpoint: The model's weights.
-        spec: What fixes the bits.
-        progress: Told after each tensor how many bytes are done.
-
-    Returns:
-        The fingerprint.  An unknown architecture has only the HASH part, and says so
-        in ``reason``.
-
-    Raises:
-        ArtifactError: A weight is not finite (``NonFiniteTensor``), cannot be read
-            (reasons of :class:`Checkpoint`), or there are more layers than any model
-            has (``LimitExceeded``).
-        SourceError: The bytes could not be had.
-    """
+    """Fingerprint a model."""
     shapes = {name: info.shape for name, info in checkpoint.tensors.items()}
     roles = map_roles(shapes, FAMILIES)
-    pass_ = _Pass(checkpoint, roles, spec)
-    total = sum(info.end - info.begin for info in checkpoint.tensors.values())
-    done = 0
-    for name, pieces in _by_tensor(roles):
-        for piece in pieces:
-            pass_.take(piece)
-        info = checkpoint.tensors[name]
-        done += info.end - info.begin
-        if progress is not None:
-            progress(done, total)
-    return pass_.finish()
+    return _Maker(checkpoint, roles, spec, vocabulary).make()
 
 
-def _by_tensor(roles: RoleMap) -> Iterator[tuple[str, list[Piece]]]:
-    """Pieces grouped by stored tensor; norms first, as they scale other rows."""
-    groups: dict[str, list[Piece]] = {}
-    for piece in sorted(roles.pieces, key=lambda p: (not p.slot.role.is_norm, p.name)):
-        groups.setdefault(piece.name, []).append(piece)
-    yield from groups.items()
-
-
-@dataclass(slots=True)
-class _Taken:
-    """One canonical tensor, and the rows and columns of it that were asked for."""
-
-    record: TensorRecord
-    rows: Values
-    columns: Values
-
-
-class _Pass:
-    """State of one pass over a model."""
-
+class _Maker:
     def __init__(
-        self, checkpoint: Checkpoint, roles: RoleMap, spec: FingerprintSpec
-    ) -> None:
-        self._roles, self._spec = roles, spec
-        self._reader = CanonicalReader(checkpoint)
-        self._shapes = {p.slot: self._reader.shape(p) for p in self._mapped()}
-        self._shape = self._sizes()
-        self._layers = sorted({s.layer for s in self._shapes if s.layer >= 0})
-        self._blocks = sorted(
-            (s.layer, s.expert)
-            for s in self._shapes
-            if s.role is Role.UP
-            and s.part is Part.WEIGHT
-            and s.layer >= 0
-            and s.expert < spec.experts
-        )
-        self._check_limits()
-        self._records: list[TensorRecord] = []
-        self._gamma: dict[int, Values] = {}
-        self._out = Sketches.empty(spec, self._shape, self._layers, self._blocks)
-        self._channels = sample(
-            spec.seed, Axis.CHANNEL, self._shape.width, spec.channels
-        )
-        self._tokens = sample(
-            spec.seed, Axis.TOKEN, self._shape.vocabulary, spec.tokens
-        )
-
-    def _mapped(self) -> Iterable[Piece]:
-        return (p for p in self._roles.pieces if p.slot.role is not Role.OTHER)
-
-    def _sizes(self) -> Shape:
-        embedding = self._shapes.get(Slot(Role.EMBEDDING), (0, 0))
-        ups = [
-            (slot, shape[0])
-            for slot, shape in self._shapes.items()
-            if slot.role is Role.UP and slot.part is Part.WEIGHT
-        ]
-        layers = {slot.layer for slot in self._shapes if slot.layer >= 0}
-        return Shape(
-            layers=len(layers),
-            width=embedding[1],
-            neurons=min(ups)[1] if ups else 0,
-            vocabulary=embedding[0],
-        )
-
-    def _check_limits(self) -> None:
-        for got, most, what in (
-            (len(self._layers), LAYERS_MAX, "layers"),
-            (len(self._blocks), BLOCKS_MAX, "feed-forward blocks"),
-        ):
-            if got > most:
-                raise ArtifactError(
-                    f"model has {got} {what}, allowed are {most}; its tensor names "
-                    "may have been made to exhaust memory",
-                    reason="LimitExceeded",
-                )
-        for slot, shape in self._shapes.items():
-            tokens = slot.role in (Role.EMBEDDING, Role.HEAD)
-            bounds = (VOCABULARY_MAX if tokens else AXIS_MAX, AXIS_MAX)
-            if any(size > bound for size, bound in zip(shape, bounds, strict=False)):
-                raise ArtifactError(
-                    f"a tensor of role {slot.role.name} has shape {shape}, allowed "
-                    f"are {bounds[0]} rows and {bounds[1]} columns",
-                    reason="LimitExceeded",
-                )
-
-    def take(self, piece: Piece) -> None:
-        """Read one canonical tensor and keep what the fingerprint needs of it."""
-        slot = piece.slot
-        if slot.part is Part.BIAS or slot.role is Role.OTHER:
-            self._records.append(self._read(piece).record)
-        elif slot.role.is_norm:
-            self._take_norm(piece)
-        elif slot.role in (Role.EMBEDDING, Role.HEAD):
-            self._take_tokens(piece)
-        elif slot.role in (Role.GATE, Role.UP, Role.DOWN):
-            self._take_feed_forward(piece)
-        elif slot.role is Role.O:
-            self._take_output(piece)
-        else:
-            self._records.append(self._read(piece).record)
-
-    def _take_norm(self, piece: Piece) -> None:
-        size = self._shapes[piece.slot][0]
-        taken = self._read(piece, rows=np.arange(size))
-        self._records.append(taken.record)
-        if size != self._shape.width:
-            return  # a norm inside a head
-        count = self._spec.norm_channels
-        channels = sample(self._spec.seed, Axis.NORM_CHANNEL, size, count)
-        ranks = centred_ranks(taken.rows[channels])
-        role, layer = piece.slot.role, piece.slot.layer
-        if role is Role.NORM_FINAL:
-            self._out.norm_final[: len(ranks)] = ranks
-        elif role is Role.NORM_ATTENTION and layer >= 0:
-            self._out.norms[self._layers.index(layer), 0, : len(ranks)] = ranks
-        elif role is Role.NORM_MLP and layer >= 0:
-            self._out.norms[self._layers.index(layer), 1, : len(ranks)] = ranks
-            self._gamma[layer] = taken.rows
-
-    def _take_tokens(self, piece: Piece) -> None:
-        fits = self._shapes[piece.slot] == (self._shape.vocabulary, self._shape.width)
-        taken = self._read(piece, rows=self._tokens if fits else None)
-        self._records.append(taken.record)
-        if fits:
-            kept = quantise(taken.rows[:, self._channels].T.astype(np.float64))
-            target = self._out.embedding
-            if piece.slot.role is Role.HEAD:
-                target = self._out.head
-            target[: len(kept), : kept.shape[1]] = kept  # (channels, tokens)
-
-    def _take_feed_forward(self, piece: Piece) -> None:
-        slot = piece.slot
-        shape = self._shapes[slot]  # (neurons, width), for DOWN (width, neurons)
-        down = slot.role is Role.DOWN
-        neurons, width = shape[::-1] if down else shape
-        key = (slot.layer, slot.expert)
-        if width != self._shape.width or key not in self._blocks:
-            self._records.append(self._read(piece).record)
-            return
-        chosen = sample(self._spec.seed, Axis.NEURON, neurons, self._spec.neurons)
-        dense = slot.expert < 0  # channels of experts are not pooled into one row
-        if down:
-            taken = self._read(
-                piece, rows=self._channels if dense else None, columns=chosen
-            )
-            by_neuron = taken.columns.astype(np.float64)
-            by_channel = taken.rows
-        else:
-            wants = dense and slot.role is Role.UP
-            taken = self._read(
-                piece, rows=chosen, columns=self._channels if wants else None
-            )
-            # In float64, where no product of two weights overflows.
-            scale = self._gamma.get(slot.layer, np.ones(1, np.float32))
-            by_neuron = taken.rows.astype(np.float64) * scale
-            by_channel = taken.columns
-        self._records.append(taken.record)
-        place = {Role.GATE: 0, Role.UP: 1, Role.DOWN: 2}[slot.role]
-        block = self._blocks.index(key)
-        kept = sketch_rows(by_neuron, slot.role, self._spec)
-        self._out.neurons[block, : len(kept), place] = kept
-        if by_channel.size and slot.role is not Role.GATE:
-            kept = sketch_rows(by_channel, slot.role, self._spec)
-            layer = self._layers.index(slot.layer)
-            self._out.channels[layer, : len(kept), place] = kept
-
-    def _take_output(self, piece: Piece) -> None:
-        fits = self._shapes[piece.slot][0] == self._shape.width
-        taken = self._read(piece, rows=self._channels if fits else None)
-        self._records.append(taken.record)
-        if fits and piece.slot.layer >= 0:
-            kept = sketch_rows(taken.rows, Role.O, self._spec)
-            layer = self._layers.index(piece.slot.layer)
-            self._out.channels[layer, : len(kept), 0] = kept
-
-    def _read(
         self,
-        piece: Piece,
-        rows: NDArray[np.int64] | None = None,
-        columns: NDArray[np.int64] | None = None,
-    ) -> _Taken:
-        """One streamed read; ``columns`` come transposed, (len(columns), rows)."""
-        shape = self._reader.shape(piece)
-        digest = TensorHash(shape)
-        kept_rows, kept_columns = [], []
-        first = size = zeros = distinct = 0
-        for block in self._reader.blocks(piece):
-            digest.update(block)
-            if size == 0:
-                distinct = len(np.unique(block.reshape(-1)[:_DISTINCT_OF]))
-            size += block.size
-            zeros += block.size - int(np.count_nonzero(block))
-            if rows is not None:
-                last = first + len(block)
-                here = rows[(rows >= first) & (rows < last)] - first
-                kept_rows.append(block[here])
-                first = last
-            if columns is not None:
-                kept_columns.append(block[:, columns])
-        record = TensorRecord(
-            piece.slot, digest.digest(), size, zeros, min(distinct, 65_535)
+        checkpoint: Checkpoint,
+        roles: RoleMap,
+        spec: FingerprintSpec,
+        vocabulary: Tokens | None,
+    ) -> None:
+        self.spec, self.roles, self.vocabulary = spec, roles, vocabulary
+        reader = CanonicalReader(checkpoint)
+        self.w: dict[Slot, Values] = {}
+        self.other: list[tuple[Slot, Values]] = []
+        for piece in roles.pieces:
+            value = np.concatenate(list(reader.blocks(piece)))
+            if piece.slot.role is Role.OTHER:
+                self.other.append((piece.slot, value))
+            else:
+                self.w[piece.slot] = value
+        head, emb = self.get(Role.HEAD), self.get(Role.EMBEDDING)
+        if head is not None and emb is not None and np.array_equal(head, emb):
+            del self.w[Slot(Role.HEAD)]
+
+    def get(self, role: Role, layer: int = -1, expert: int = -1) -> Values | None:
+        return self.w.get(Slot(role, layer, expert))
+
+    def axis(self, axis: Axis, size: int, count: int) -> NDArray[np.int64]:
+        return order(self.spec.seed, axis, size, count)
+
+    def make(self) -> Fingerprint:
+        emb = self.get(Role.EMBEDDING)
+        layers = sorted({s.layer for s in self.w if s.layer >= 0})
+        blocks = sorted(
+            (s.layer, s.expert)
+            for s in self.w
+            if s.role is Role.UP and s.part is Part.WEIGHT and s.expert < 8
         )
-        return _Taken(
-            record,
-            np.concatenate(kept_rows) if kept_rows else np.empty(0, np.float32),
-            np.concatenate(kept_columns).T if kept_columns else np.empty(0, np.float32),
+        first = self.get(Role.UP, *blocks[0]) if blocks else None
+        shape = Shape(
+            len(layers),
+            emb.shape[1] if emb is not None else 0,
+            len(first) if first is not None else 0,
+            len(emb) if emb is not None else 0,
+        )
+        self.shape, self.layers, self.blocks = shape, layers, blocks
+        parts: dict[str, NDArray[Any]] = {}
+        records = sorted(
+            (self.record(slot, v) for slot, v in [*self.w.items(), *self.other]),
+            key=lambda r: (r.slot, r.sample_digest),
+        )
+        if emb is not None and blocks:
+            self.anchors(parts)
+            self.neurons(parts)
+            self.channels(parts)
+            self.norms(parts)
+            self.raw(parts, records)
+            self.tables(parts)
+        return Fingerprint(
+            settings=self.spec,
+            profile=Profile.DEEP,
+            architecture=self.roles.family,
+            reason=self.roles.reason,
+            shape=shape,
+            tensors=tuple(records),
+            layers=tuple(layers),
+            blocks=tuple(blocks),
+            parts=parts,
         )
 
-    def finish(self) -> Fingerprint:
-        """The fingerprint of all that was taken."""
-        records = sorted(self._records, key=lambda r: (r.slot, r.digest))
-        by_slot = {record.slot: record for record in records}
-        embedding = by_slot.get(Slot(Role.EMBEDDING))
-        head = by_slot.get(Slot(Role.HEAD))
-        head_rows = self._out.head
-        if head is None or (embedding is not None and head.digest == embedding.digest):
-            # Stored twice or once, a tied head is the same model.
-            records = [record for record in records if record is not head]
-            head_rows = head_rows[:0]
-        return Fingerprint(
-            settings=self._spec,
-            architecture=self._roles.family,
-            reason=self._roles.reason,
-            shape=self._shape,
-            tensors=tuple(records),
-            layers=tuple(self._layers),
-            blocks=tuple(self._blocks),
-            neurons=self._out.neurons,
-            channels=self._out.channels,
-            embedding=self._out.embedding,
-            head=head_rows,
-            norms=self._out.norms,
-            norm_final=self._out.norm_final,
+    def row_order(self, slot: Slot, rows: int, count: int) -> NDArray[np.int64]:
+        role = slot.role
+        if role in (Role.EMBEDDING, Role.HEAD):
+            return self.axis(Axis.TOKEN, rows, count)
+        if role in (Role.GATE, Role.UP):
+            return self.axis(Axis.NEURON, rows, count)
+        if role in (Role.O, Role.DOWN):
+            return self.axis(Axis.CHANNEL, rows, count)
+        return self.axis(Axis.HEAD, rows, count)
+
+    def column_order(self, slot: Slot, columns: int, count: int) -> NDArray[np.int64]:
+        if slot.role is Role.DOWN:
+            return self.axis(Axis.NEURON, columns, count)
+        if slot.role is Role.O:
+            return self.axis(Axis.HEAD, columns, count)
+        return self.axis(Axis.CHANNEL, columns, count)
+
+    def record(self, slot: Slot, v: Values) -> TensorRecord:
+        sample = v[self.row_order(slot, len(v), 8)] if v.ndim == 2 else v
+        head = np.array([v.ndim, *v.shape], "<i8").tobytes()
+        bits = np.ascontiguousarray(v).view(np.uint32) >> 16
+        sbits = np.ascontiguousarray(sample).view(np.uint32) >> 16
+        return TensorRecord(
+            slot,
+            v.shape,
+            hashlib.sha256(head + sbits.astype("<u2").tobytes()).digest()[:16],
+            hashlib.sha256(head + bits.astype("<u2").tobytes()).digest()[:16],
+            v.size,
+            int(v.size - np.count_nonzero(v)),
+            min(65535, len(np.unique(v.reshape(-1)[:65536]))),
         )
+
+    def gamma(self, layer: int, role: Role = Role.NORM_MLP) -> Values:
+        found = self.get(role, layer)
+        return np.ones(self.shape.width, np.float32) if found is None else found
+
+    def anchors(self, parts: dict[str, NDArray[Any]]) -> None:
+        spec, emb = self.spec, self.get(Role.EMBEDDING)
+        assert emb is not None
+        index = self.axis(Axis.TOKEN, len(emb), spec.index_tokens_deep)
+        parts["anchor.index"] = index.astype(np.int32)
+        rows = np.zeros(0, np.int64)
+        hashes = np.zeros(0, np.uint64)
+        if self.vocabulary is not None:
+            known = self.vocabulary.token_hashes[: len(emb)]
+            lengths = self.vocabulary.lengths[: len(emb)]
+            where = np.flatnonzero(known)
+            keys = np.lexsort((known[where], lengths[where] > 3))
+            rows = where[keys][: spec.byte_tokens_deep]
+            hashes = known[rows]
+        parts["anchor.bytes"] = (hashes & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+        self.units = {"": self.unit(emb, rows), "i": self.unit(emb, index[:48])}
+        channels = self.axis(Axis.CHANNEL, self.shape.width, spec.channels)
+        for name, role in (("embedding", Role.EMBEDDING), ("head", Role.HEAD)):
+            table = self.get(role)
+            if table is None or table.shape != emb.shape:
+                continue
+            for kind, at in (("bytes", rows), ("index", index)):
+                parts[f"{name}.{kind}"] = quantise(
+                    table[at][:, channels].T.astype(np.float64)
+                )
+            fossils = self.axis(Axis.TOKEN, len(emb), spec.fossils_deep)
+            part = table[fossils][:, channels[:8]]
+            bits = np.ascontiguousarray(part).view(np.uint32) >> np.uint32(16)
+            label = "index" if name == "embedding" else "head"
+            parts[f"fossil.{label}"] = bits.astype(np.uint16)
+            parts["fossil.rows"] = fossils.astype(np.int32)
+
+    @staticmethod
+    def unit(emb: Values, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        e = emb[rows].astype(np.float64)
+        if not len(e):
+            return e
+        e -= e.mean(axis=0)
+        norm = np.linalg.norm(e, axis=1, keepdims=True)
+        result: NDArray[np.float64] = e / np.where(norm > 0, norm, 1)
+        return result
+
+    def block(
+        self, layer: int, expert: int
+    ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64], NDArray[np.float64]]:
+        g, u, d = (
+            self.get(role, layer, expert) for role in (Role.GATE, Role.UP, Role.DOWN)
+        )
+        assert u is not None
+        scale = self.gamma(layer).astype(np.float64)
+        down = d.T if d is not None else np.zeros_like(u)
+        return (None if g is None else g * scale, u * scale, down.astype(np.float64))
+
+    def neurons(self, parts: dict[str, NDArray[Any]]) -> None:
+        spec = self.spec
+        n, b, k = spec.neurons, len(self.blocks), spec.sketch
+        out = {r: np.zeros((b, n, k), np.int8) for r in ("gate", "up", "down")}
+        tsp = {
+            f"{kind}.{r}": np.zeros((b, n, len(self.units[kind])), np.int8)
+            for kind in self.units
+            for r in ("gate", "up", "down")
+        }
+        scalars = np.full((b, n, 6), UNKNOWN, np.int16)
+        for i, key in enumerate(self.blocks):
+            g, u, d = self.block(*key)
+            at = self.axis(Axis.NEURON, len(u), n)
+            for r, rows in (("gate", g), ("up", u), ("down", d)):
+                if rows is None:
+                    continue
+                role = Role[r.upper()]
+                matrix = sketch_matrix(spec.seed, role, rows.shape[1], k)
+                out[r][i, : len(at)] = quantise(rows[at] @ matrix)
+                for kind, e in self.units.items():
+                    if len(e):
+                        tsp[f"{kind}.{r}"][i, : len(at)] = quantise(rows[at] @ e.T)
+            scalars[i, : len(at)] = _scalars(g, u, d)[at]
+        for r in out:
+            parts[f"neuron.{r}"] = out[r]
+            parts[f"neuron.tsp.{r}"] = tsp[f".{r}"]
+            parts[f"neuron.tspi.{r}"] = tsp[f"i.{r}"]
+        parts["neuron.scalars"] = scalars
+
+    def channels(self, parts: dict[str, NDArray[Any]]) -> None:
+        spec = self.spec
+        at = self.axis(Axis.CHANNEL, self.shape.width, spec.channels)
+        k = spec.channel_sketch
+        for r in ("o", "down", "up"):
+            out = np.zeros((len(self.layers), len(at), k), np.int8)
+            for i, layer in enumerate(self.layers):
+                rows = self.get(Role[r.upper()], layer)
+                if rows is None:
+                    continue
+                rows = rows.T if r == "up" else rows
+                role = Role[r.upper()]
+                matrix = sketch_matrix(spec.seed, role, rows.shape[1], k)
+                out[i] = quantise(rows[at].astype(np.float64) @ matrix)
+            parts[f"channel.{r}"] = out
+
+    def norms(self, parts: dict[str, NDArray[Any]]) -> None:
+        at = self.axis(Axis.CHANNEL, self.shape.width, self.spec.norm_channels)
+        out = np.zeros((len(self.layers), 2, len(at)), np.int8)
+        for i, layer in enumerate(self.layers):
+            for j, role in enumerate((Role.NORM_ATTENTION, Role.NORM_MLP)):
+                v = self.get(role, layer)
+                if v is not None and len(v) == self.shape.width:
+                    out[i, j] = centred_ranks(v[at])
+        final = self.get(Role.NORM_FINAL)
+        parts["norm.ranks"] = out
+        parts["norm.final"] = (
+            np.zeros(len(at), np.int8) if final is None else centred_ranks(final[at])
+        )
+
+    def raw(
+        self, parts: dict[str, NDArray[Any]], records: list[TensorRecord]
+    ) -> None:
+        s = self.spec.raw_deep
+        kept, where = [], []
+        for i, record in enumerate(records):
+            v = self.w.get(record.slot)
+            if v is None or v.ndim != 2 or min(v.shape) < s:
+                continue
+            rows = self.row_order(record.slot, v.shape[0], s)
+            columns = self.column_order(record.slot, v.shape[1], s)
+            part = np.ascontiguousarray(v[rows][:, columns])
+            kept.append((part.view(np.uint32) >> np.uint32(16)).astype(np.uint16))
+            where.append(i)
+        parts["raw"] = np.array(kept, np.uint16).reshape(-1, s, s)
+        parts["raw.record"] = np.array(where, np.int32)
+
+    def tables(self, parts: dict[str, NDArray[Any]]) -> None:
+        rows: dict[str, list[NDArray[Any]]] = {}
+        blocks, begin = [], 0
+        grams = _Grams(self)
+        for key in self.blocks:
+            g, u, d = self.block(*key)
+            blocks.append((*key, begin, begin + len(u)))
+            begin += len(u)
+            for r, values in (("gate", g), ("up", u), ("down", d)):
+                if values is None:
+                    continue
+                for kind, e in self.units.items():
+                    if len(e):
+                        rows.setdefault(f"table{kind}.{r}", []).append(
+                            quantise(values @ e.T)
+                        )
+                rows.setdefault(f"table.qf.{r}", []).append(
+                    grams.features(values, key[0])
+                )
+            rows.setdefault("table.scalars", []).append(_scalars(g, u, d))
+        parts["table.block"] = np.array(blocks, np.int32).reshape(-1, 4)
+        for name, chunks in rows.items():
+            parts[name] = np.concatenate(chunks)
+
+
+def _norm(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    length: NDArray[np.float64] = np.sqrt((x * x).sum(axis=1))
+    return np.where(length > 0, length, 1e-30)
+
+
+def _scalars(
+    g: NDArray[np.float64] | None, u: NDArray[np.float64], d: NDArray[np.float64]
+) -> NDArray[np.int16]:
+    """Invariants: log|g|, log|u||d|, cos(u,d), cos(g,u)cos(g,d), |cos gu|, |cos gd|."""
+    lu, ld = _norm(u), _norm(d)
+    ud = (u * d).sum(axis=1) / (lu * ld)
+    out = np.full((len(u), 6), UNKNOWN, np.int16)
+
+    def log(x: NDArray[np.float64]) -> NDArray[np.int16]:
+        return np.rint(np.clip(np.log(x) * 1024, -32000, 32000)).astype(np.int16)
+
+    def cos(x: NDArray[np.float64]) -> NDArray[np.int16]:
+        return np.rint(x * 16384).astype(np.int16)
+
+    out[:, 1], out[:, 2] = log(lu * ld), cos(ud)
+    out[:, 0] = log(lu if g is None else _norm(g))
+    if g is not None:
+        lg = _norm(g)
+        gu, gd = (g * u).sum(axis=1) / (lg * lu), (g * d).sum(axis=1) / (lg * ld)
+        out[:, 3], out[:, 4], out[:, 5] = cos(gu * gd), cos(abs(gu)), cos(abs(gd))
+    return out
+
+
+class _Grams:
+    """Normalised Gram matrices on the residual axis: of each layer, and of all."""
+
+    ROLES = (Role.Q, Role.K, Role.V, Role.O, Role.GATE, Role.UP, Role.DOWN)
+
+    def __init__(self, maker: _Maker) -> None:
+        self.by_layer: dict[tuple[int, Role], NDArray[np.float64]] = {}
+        d = maker.shape.width
+        total = {role: np.zeros((d, d)) for role in self.ROLES}
+        for slot, v in maker.w.items():
+            if slot.role not in self.ROLES or slot.part is not Part.WEIGHT:
+                continue
+            outward = slot.role in (Role.O, Role.DOWN)
+            attention = slot.role in (Role.Q, Role.K, Role.V)
+            norm = Role.NORM_ATTENTION if attention else Role.NORM_MLP
+            x = v.astype(np.float64)
+            x = x.T if outward else x * maker.gamma(slot.layer, norm)
+            if x.shape[1] != d:
+                continue
+            gram = x.T @ x
+            key = (slot.layer, slot.role)
+            self.by_layer[key] = self.by_layer.get(key, 0) + gram
+            total[slot.role] += gram
+        self.total = total
+        self.width = d
+
+    def features(self, x: NDArray[np.float64], layer: int) -> NDArray[np.int16]:
+        x = x / _norm(x)[:, None]
+        columns = []
+        for role in self.ROLES:
+            for gram in (self.by_layer.get((layer, role)), self.total[role]):
+                trace = 0.0 if gram is None else float(np.trace(gram))
+                if gram is None or trace <= 0:
+                    columns += [np.full(len(x), -32.0)] * 2
+                    continue
+                y = x @ (gram * (self.width / trace))
+                columns += [np.log((x * y).sum(1) + 1e-12), np.log((y * y).sum(1) + 1e-12)]
+        return np.rint(np.clip(np.array(columns).T * 1024, -32767, 32767)).astype(np.int16)

@@ -7,19 +7,21 @@ Everything a test of dependence may look at is in here.  How it is made is in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pedigree.digests import Digest, sha256
 from pedigree.fingerprint.roles import Part, Role, Slot
-from pedigree.fingerprint.spec import FingerprintSpec
+from pedigree.fingerprint.spec import FingerprintSpec, Profile
 
 INFORMATIVE_VALUES = 64
 """Distinct values below which an equal tensor proves nothing (arbitrary): a vector of
 ones, a mask or a zero bias is equal in models that never met."""
+NO_DIGEST = bytes(16)
 _MATRICES = frozenset(
     {
         Role.EMBEDDING,
@@ -44,17 +46,32 @@ class TensorRecord:
 
     Attributes:
         slot: Its place.
-        digest: Of shape and canonical values, 16 bytes.
-        size: Number of values.
+        shape: Canonical (rows, columns), or (values,).
+        sample_digest: Of shape and sampled canonical values, 16 bytes.
+        full_digest: Of all its values, 16 bytes; :data:`NO_DIGEST` if not all were
+            read.
+        seen: Values that the counts below are of.
         zeros: How many of them are zero.
-        distinct: Distinct values among the first block, at most 65535.
+        distinct: Distinct ones among them, at most 65535.
+        grid: Bits of the coarsest lattice that the sampled values lie on, 0 if none.
     """
 
     slot: Slot
-    digest: bytes
-    size: int
+    shape: tuple[int, ...]
+    sample_digest: bytes
+    full_digest: bytes
+    seen: int
     zeros: int
     distinct: int
+    grid: int = 0
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        result = 1
+        for extent in self.shape:
+            result *= extent
+        return result
 
     @property
     def informative(self) -> bool:
@@ -87,37 +104,34 @@ class Shape:
 class Fingerprint:
     """What is kept of a model's weights.
 
-    All sketches are int8; a row of zeros means that there was nothing to keep.
-
     Attributes:
         settings: The spec that fixed its bits.
+        profile: How much is kept.
         architecture: Family of the role map, or empty.
         reason: Why the family is unknown, or empty.
         shape: Sizes.
         tensors: One record per canonical tensor, sorted.
-        layers: Layer index of each row of ``channels`` and ``norms``, ascending.
-        blocks: (layer, expert) of each sketched feed-forward block, in order.
-        neurons: Shape (blocks, rows, 3, sketch): gate, up, down of sampled neurons.
-        channels: Shape (layers, rows, 3, sketch): o, up, down of sampled channels.
-        embedding: Shape (rows, tokens): sampled channels of sampled embedding rows.
-        head: The same of the head; no rows when there is none or it is tied.
-        norms: Shape (layers, 2, norm_channels): centred ranks of the two norm vectors.
-        norm_final: Shape (norm_channels,).
+        layers: Layer index of each row of the parts by layer, ascending.
+        blocks: (layer, expert) of each sampled feed-forward block, in order.
+        parts: Arrays by name, see ``docs/format.md``; absent if not kept.
+        notes: How the tensors were understood, where that is not the usual way.
     """
 
     settings: FingerprintSpec
+    profile: Profile
     architecture: str
     reason: str
     shape: Shape
     tensors: tuple[TensorRecord, ...]
     layers: tuple[int, ...]
     blocks: tuple[tuple[int, int], ...]
-    neurons: NDArray[np.int8]
-    channels: NDArray[np.int8]
-    embedding: NDArray[np.int8]
-    head: NDArray[np.int8]
-    norms: NDArray[np.int8]
-    norm_final: NDArray[np.int8]
+    parts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def part(self, name: str) -> NDArray[Any] | None:
+        """One array, or None if it was not kept or holds nothing."""
+        found = self.parts.get(name)
+        return None if found is None or found.size == 0 else found
 
     @property
     def spec(self) -> str:

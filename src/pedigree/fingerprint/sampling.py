@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pedigree.fingerprint.roles import Role
+from pedigree.fingerprint.spec import RUN
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -25,7 +26,7 @@ class Axis(IntEnum):
     NEURON = 1
     CHANNEL = 2
     TOKEN = 3
-    NORM_CHANNEL = 4
+    HEAD = 5
 
 
 def sample(seed: int, axis: Axis, size: int, count: int) -> NDArray[np.int64]:
@@ -51,7 +52,32 @@ def sample(seed: int, axis: Axis, size: int, count: int) -> NDArray[np.int64]:
     return np.sort(chosen).astype(np.int64)
 
 
-@lru_cache(maxsize=8)
+def order(seed: int, axis: Axis, size: int, count: int) -> NDArray[np.int64]:
+    """The first ``count`` indices of a fixed order of an axis, in runs.
+
+    Runs of :data:`RUN` consecutive indices, so that few ranged reads bring them,
+    ordered by hash; the incomplete run at the end comes last.  A smaller count is a
+    prefix of a larger one, and axes of two lengths agree on the runs both have.
+
+    Args:
+        seed: Of the spec.
+        axis: Keeps axes apart.
+        size: Length of the axis, at least 0.
+        count: Wanted indices.
+
+    Returns:
+        Shape (min(size, count),).
+    """
+    whole = size // RUN
+    keys = _hash(seed, 64 + int(axis), np.arange(whole, dtype=np.uint64))
+    wanted = min(whole, -(-count // RUN))
+    first = np.argsort(keys, kind="stable")[:wanted].astype(np.int64)
+    runs = (first[:, None] * RUN + np.arange(RUN)).reshape(-1)
+    rest = np.arange(whole * RUN, size, dtype=np.int64)
+    return np.concatenate([runs, rest])[:count]
+
+
+@lru_cache(maxsize=32)
 def sketch_matrix(seed: int, role: Role, size: int, width: int) -> NDArray[np.float64]:
     """The CountSketch of vectors of one role: one signed bucket for every index.
 

@@ -7,51 +7,14 @@ any usual range of weights, so that the bits do not depend on the order of summa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from pedigree.fingerprint.model import Shape
 from pedigree.fingerprint.roles import Role
 from pedigree.fingerprint.sampling import sketch_matrix
 from pedigree.fingerprint.spec import FingerprintSpec
 
 LARGEST = 127
-
-
-@dataclass(slots=True)
-class Sketches:
-    """Arrays of a fingerprint while it is made; see ``Fingerprint`` for shapes."""
-
-    neurons: NDArray[np.int8]
-    channels: NDArray[np.int8]
-    embedding: NDArray[np.int8]
-    head: NDArray[np.int8]
-    norms: NDArray[np.int8]
-    norm_final: NDArray[np.int8]
-
-    @classmethod
-    def empty(
-        cls,
-        spec: FingerprintSpec,
-        shape: Shape,
-        layers: Sequence[int],
-        blocks: Sequence[tuple[int, int]],
-    ) -> Sketches:
-        """Arrays of zeros, which mean nothing kept."""
-        channels = min(spec.channels, shape.width)
-        norm_channels = min(spec.norm_channels, shape.width)
-        tokens = min(spec.tokens, shape.vocabulary)
-        return cls(
-            neurons=np.zeros((len(blocks), spec.neurons, 3, spec.sketch), np.int8),
-            channels=np.zeros((len(layers), channels, 3, spec.sketch), np.int8),
-            embedding=np.zeros((channels, tokens), np.int8),
-            head=np.zeros((channels, tokens), np.int8),
-            norms=np.zeros((len(layers), 2, norm_channels), np.int8),
-            norm_final=np.zeros(norm_channels, np.int8),
-        )
 
 
 def sketch_rows(

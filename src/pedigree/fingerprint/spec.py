@@ -9,6 +9,7 @@ a bit of output is here, is stored with the fingerprint, and is described in
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 
 LAYERS_MAX = 512
 """Far above published models, the deepest of which have about 130."""
@@ -19,37 +20,68 @@ AXIS_MAX = 2**18
 below 60,000.  Bounds the memory of a sketch matrix to 67 MB."""
 VOCABULARY_MAX = 2**22
 """Rows of embedding and head; published models stay below 300,000."""
-SPEC_NAME = "pedigree.dev/fingerprint/v1"
+SPEC_V1 = "pedigree.dev/fingerprint/v1"
+SPEC_NAME = "pedigree.dev/fingerprint/v2"
+RUN = 16
+"""Consecutive indices that are sampled together, so that one ranged read does."""
+
+
+class Profile(StrEnum):
+    """How much of a model a fingerprint keeps; each holds all of the one before."""
+
+    MINIMAL = "minimal"
+    """Coarse codes and a few sketches: below 10 kB for any size of model."""
+    FAST = "fast"
+    """Sampled rows, read by ranges: below 1 % of the bytes of a large model."""
+    DEEP = "deep"
+    """All bytes: digests of whole tensors, and tables of all neurons of some blocks,
+    which a permutation of the neurons cannot hide from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FingerprintSpec:
-    """Parameters of fingerprint v1; the defaults are v1.
-
-    Sizes are guesses that the measurements in ``docs/lineage.md`` support: 64 rows
-    give a floor of 1/64! = 1e-89 per layer, 3 x 32 sketch values per row leave a
-    noise of 0.1 on one row's cosine.
-    """
+    """Parameters of fingerprint v2; the defaults are v2."""
 
     name: str = SPEC_NAME
     seed: int = 0x706564696772
-    """Public; the ASCII text ``pedigr``, below 2**53."""
-    neurons: int = 64
+    """Public; the ASCII text ``pedigr``, below 2**53.  A salted fingerprint has
+    another, which only the owner of the salt can tell."""
+    salted: int = 0
+    """1 if ``seed`` comes from a secret salt."""
+    neurons: int = 32
     """Sampled neurons of each feed-forward block."""
     channels: int = 64
     """Sampled residual channels for features of weights."""
+    head_rows: int = 16
+    """Sampled rows of q, k and v."""
     sketch: int = 32
-    """Sketch values per row and role."""
-    tokens: int = 128
-    """Sampled rows of embedding and head."""
+    """Sketch values per neuron and role."""
+    channel_sketch: int = 16
+    """Sketch values per residual channel and role."""
+    byte_tokens: int = 48
+    """Anchor tokens chosen by their bytes; deep: ``byte_tokens_deep``."""
+    byte_tokens_deep: int = 128
+    index_tokens: int = 64
+    """Anchor tokens chosen by their row; deep: ``index_tokens_deep``."""
+    index_tokens_deep: int = 256
+    projected_index_tokens: int = 48
+    """Index anchors that neurons are projected on."""
     norm_channels: int = 256
     """Sampled residual channels for norm vectors."""
     experts: int = 8
     """Experts per layer that are sketched; the first ones."""
+    raw: int = 8
+    """Rows and columns of each matrix of which values are kept; deep: ``raw_deep``."""
+    raw_deep: int = 32
+    fossils: int = 64
+    """Embedding rows of which values are kept; deep: ``fossils_deep``."""
+    fossils_deep: int = 2048
+    table_neurons: int = 8192
+    """Deep: neurons in the tables of whole blocks, if more than one block."""
 
     def to_dict(self) -> dict[str, int | str]:
         """JSON form."""
         return asdict(self)
 
 
-V1 = FingerprintSpec()
+V2 = FingerprintSpec()
