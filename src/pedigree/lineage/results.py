@@ -14,6 +14,8 @@ class NotRun(StrEnum):
 
     WIDTH_DIFFERS = "WidthDiffers"
     """The residual widths differ, so rows of one have no partner in the other."""
+    NEURONS_DIFFER = "NeuronsDiffer"
+    """The feed-forward blocks differ in size, so neurons have no partner by index."""
     UNKNOWN_ARCHITECTURE = "UnknownArchitecture"
     """No family of the role map fits one of the models."""
     ADAPTER_WEIGHTS = "AdapterWeights"
@@ -26,8 +28,39 @@ class NotRun(StrEnum):
     """The norm vectors of one model are all equal, as after initialisation."""
     TOO_FEW_ROWS = "TooFewRows"
     """Fewer common rows than :data:`ROWS_MIN`."""
+    TOO_FEW_SHARED_TOKENS = "TooFewSharedTokens"
+    """Fewer tokens that both fingerprints kept than the test needs."""
+    ORDERED_ROWS = "OrderedRows"
+    """The rows are ordered by what is compared, so the axis is not exchangeable."""
+    NEEDS_DEEP = "NeedsDeep"
+    """Neither fingerprint has the tables of whole blocks that a deep one keeps."""
+    NOT_KEPT = "NotKept"
+    """The profile of one fingerprint, or its version, does not keep what is needed."""
+    QF_TOO_LARGE = "QfTooLarge"
+    """The model is too large for features of whole matrices."""
+    NOT_AN_ADAPTER = "NotAnAdapter"
+    """Both models have weights of their own: there is no adapter to place."""
+    NO_ADAPTER = "NoAdapter"
+    """Neither model is an adapter, which the test is about."""
+    NEEDS_DEEP = "NeedsDeep"
+    """A fingerprint keeps too little; the deep profile keeps enough."""
 
 
+TESTS = (
+    "HASH",
+    "ALIGN-neuron",
+    "ALIGN-residual",
+    "GAMMA",
+    "EMB",
+    "ROWNORM",
+    "PNI",
+    "TSP",
+    "MATCH",
+    "QF",
+    "ADAPT",
+)
+"""The family of tests, in the order of every report.  It is fixed before any weight is
+seen; its size multiplies every p-value, whether or not a test could run."""
 ROWS_MIN = 16
 """1/16! = 5e-14 is the least p-value; fewer rows could not reach the threshold."""
 
@@ -46,11 +79,11 @@ class TestResult:
     """What one test says about one pair of models.
 
     Attributes:
-        name: ``HASH``, ``ALIGN-neuron``, ``ALIGN-residual`` or ``GAMMA``.
+        name: One of :data:`TESTS`.
         reason: Empty if the test ran, else why it did not.
         detail: The same for people, with the numbers.
         effect: 0 for none, 1 for the same weights; what it is, the test says.
-        z: Standard deviations of the permutation null; 0 for HASH.
+        z: Standard deviations of the permutation null; 0 for tests without one.
         log10_p: Of the whole test, all its cells taken into account; 0 if not run.
         method: How the p-value was obtained.
         n: Rows compared in the deciding cell.
