@@ -15,9 +15,8 @@ from pedigree.fingerprint.model import Fingerprint
 from pedigree.lineage import hash_test
 from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.lineage.relation import relation_of
-from pedigree.lineage.results import Comparison, NotRun, TestResult
+from pedigree.lineage.results import TESTS, Comparison, NotRun, TestResult
 
-TESTS = ("HASH", "ALIGN-neuron", "ALIGN-residual", "GAMMA")
 ALPHA_LOG10 = -6.0
 """Family-wise false-positive rate of one comparison or scan, as log10."""
 

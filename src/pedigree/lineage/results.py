@@ -42,8 +42,6 @@ class NotRun(StrEnum):
     """Both models have weights of their own: there is no adapter to place."""
     NO_ADAPTER = "NoAdapter"
     """Neither model is an adapter, which the test is about."""
-    NEEDS_DEEP = "NeedsDeep"
-    """A fingerprint keeps too little; the deep profile keeps enough."""
 
 
 TESTS = (
