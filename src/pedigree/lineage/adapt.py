@@ -76,7 +76,7 @@ def _refused(a: Fingerprint, b: Fingerprint) -> TestResult | None:
     if not any(adapters):
         return TestResult(
             name=NAME,
-            reason=NotRun.NO_ADAPTER,
+            reason=NotRun.NOT_AN_ADAPTER,
             detail="neither model is an adapter",
         )
     if all(adapters):
@@ -89,7 +89,7 @@ def _refused(a: Fingerprint, b: Fingerprint) -> TestResult | None:
         if model.part("adapt.residual") is None:
             return TestResult(
                 name=NAME,
-                reason=NotRun.NEEDS_DEEP,
+                reason=NotRun.NOT_KEPT,
                 detail=f"the fingerprint of {label} keeps nothing to compare with an "
                 "adapter; make it with the deep profile",
             )
@@ -124,8 +124,9 @@ def _blocks(a: Fingerprint, b: Fingerprint, part: str) -> tuple[Blocks, Blocks] 
 
 def _lengths_one(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     length = np.sqrt((rows * rows).sum(axis=1, keepdims=True))
-    result: NDArray[np.float32] = rows / np.where(length > 0, length, 1)
-    return result
+    length[length == 0] = 1
+    unit: NDArray[np.float32] = (rows / length).astype(np.float32)
+    return unit
 
 
 def _rows(grams: NDArray[np.int8]) -> NDArray[np.float32]:

@@ -40,8 +40,6 @@ class NotRun(StrEnum):
     """The model is too large for features of whole matrices."""
     NOT_AN_ADAPTER = "NotAnAdapter"
     """Both models have weights of their own: there is no adapter to place."""
-    NO_ADAPTER = "NoAdapter"
-    """Neither model is an adapter, which the test is about."""
 
 
 TESTS = (
