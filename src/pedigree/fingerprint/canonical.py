@@ -13,13 +13,16 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pedigree.fingerprint.roles import Layout, Piece
+from pedigree.fingerprint.slots import Layout, Piece, Rows
 from pedigree.tensors.checkpoint import Checkpoint
 
 DIGEST_BYTES = 16
 """128 bits: finding a second tensor with a given digest takes 2**128 trials."""
 BLOCK_BYTES = 4 << 20
 """float32 bytes held at once of a plain tensor; does not change any output."""
+KEPT_BYTES = 64 << 20
+"""float32 bytes of stored tensors kept for further pieces; does not change any
+output.  One tensor is kept whatever its size, as its pieces are asked for in turn."""
 _MAGIC = np.float32(0.75)
 """Spacing of float32 there is 2**-24, that of the subnormal float16 numbers."""
 _EXACT_FROM = np.float32(2.0**-17)
@@ -89,25 +92,69 @@ class TensorHash:
 
 
 class CanonicalReader:
-    """Reads canonical tensors of one checkpoint.
+    """Reads canonical tensors of one checkpoint, whole or by rows.
 
-    Plain tensors are read in blocks of bounded size.  Transposed ones are read whole,
-    once for all canonical tensors they hold; only small models store them so.
+    Plain tensors are read by ranges, in blocks of bounded size.  Transposed ones have
+    no rows to read alone: the stored matrix is read whole and a few are kept, so that
+    the canonical tensors of a fused one cost one read.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._last: tuple[str, NDArray[np.float32]] | None = None
+        self._kept: dict[tuple[str, int], NDArray[np.float32]] = {}
 
     def shape(self, piece: Piece) -> tuple[int, ...]:
-        """Shape of a canonical tensor, without reading it."""
-        stored = self._checkpoint.tensors[piece.name].shape
-        if piece.layout is Layout.PLAIN:
-            return stored
-        turned = stored[::-1]
-        if piece.layout is Layout.TRANSPOSED_THIRDS:
-            return (turned[0] // 3, *turned[1:])
-        return turned
+        """Shape of a canonical tensor, (rows, columns) or (n,), without reading it."""
+        shape = self._checkpoint.tensors[piece.name].shape
+        if piece.index >= 0:
+            shape = shape[1:]
+        if piece.layout is Layout.TRANSPOSED:
+            shape = shape[::-1]
+        if piece.rows is not None:
+            shape = (piece.rows.size, *shape[1:])
+        return shape
+
+    def is_row_major(self, piece: Piece) -> bool:
+        """Whether some rows can be read without the others."""
+        return piece.layout is Layout.PLAIN and len(self.shape(piece)) > 1
+
+    def rows(self, piece: Piece, index: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Some rows of a canonical matrix.
+
+        Args:
+            piece: A matrix.
+            index: Shape (k,), canonical rows in any order; consecutive ones are read
+                at once.
+
+        Returns:
+            Shape (k, columns), canonical float32.
+
+        Raises:
+            IndexError: A row is outside the matrix.
+            ArtifactError: Reasons of :meth:`Checkpoint.read`.
+            SourceError: The bytes could not be had.
+        """
+        index = np.asarray(index, np.int64)
+        height = self.shape(piece)[0]
+        if index.size and not 0 <= int(index.min()) <= int(index.max()) < height:
+            raise IndexError(f"canonical tensor has {height} rows, asked was another")
+        where = _stored_rows(piece.rows, index)
+        if not self.is_row_major(piece):
+            whole = self._whole(piece)
+            return self._finish(piece, whole[..., where].T)
+        lines = where
+        if piece.index >= 0:
+            stored = self._checkpoint.tensors[piece.name].shape
+            lines = where + piece.index * stored[1]
+        return self._finish(piece, self._checkpoint.read_lines(piece.name, lines))
+
+    def vector(self, piece: Piece) -> NDArray[np.float32]:
+        """All of a canonical vector, shape (n,), float32."""
+        whole = self._whole(piece)
+        if piece.rows is not None:
+            every = np.arange(piece.rows.size, dtype=np.int64)
+            whole = whole[_stored_rows(piece.rows, every)]
+        return self._finish(piece, whole.reshape(-1))
 
     def blocks(self, piece: Piece) -> Iterator[NDArray[np.float32]]:
         """A canonical tensor in consecutive blocks of rows.
@@ -115,17 +162,57 @@ class CanonicalReader:
         Yields:
             Shape (k, in) or (k,) or (), canonical float32.
         """
-        if piece.layout is Layout.PLAIN:
+        if piece.layout is Layout.PLAIN and piece.index < 0 and piece.rows is None:
             for block in self._checkpoint.blocks(piece.name, BLOCK_BYTES):
-                yield canonical(block)
+                yield self._finish(piece, block)
             return
-        turned = self._whole(piece.name).T  # (out, in) or (out,)
-        if piece.layout is Layout.TRANSPOSED_THIRDS:
-            size = turned.shape[0] // 3
-            turned = turned[piece.third * size : (piece.third + 1) * size]
-        yield np.ascontiguousarray(turned)
+        shape = self.shape(piece)
+        if len(shape) < 2:
+            yield self.vector(piece)
+            return
+        step = max(1, BLOCK_BYTES // (4 * max(1, shape[1])))
+        if piece.layout is Layout.TRANSPOSED:
+            step = shape[0]
+        for first in range(0, shape[0], step):
+            last = min(first + step, shape[0])
+            yield self.rows(piece, np.arange(first, last, dtype=np.int64))
 
-    def _whole(self, name: str) -> NDArray[np.float32]:
-        if self._last is None or self._last[0] != name:
-            self._last = (name, canonical(self._checkpoint.read(name)))
-        return self._last[1]
+    def raw_blocks(self, name: str) -> Iterator[bytes]:
+        """The stored bytes of a tensor, in order, in chunks; for hashing."""
+        return self._checkpoint.raw(name)
+
+    def _finish(self, piece: Piece, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        result = canonical(values)
+        if piece.offset:
+            result = canonical(result + np.float32(piece.offset))
+        return result
+
+    def _whole(self, piece: Piece) -> NDArray[np.float32]:
+        """The stored tensor, or its entry of a stack; not yet canonical."""
+        key = (piece.name, piece.index)
+        kept = self._kept.pop(key, None)
+        if kept is None:
+            kept = self._read(piece)
+        self._kept[key] = kept  # the last in order is the last used
+        while sum(v.nbytes for v in self._kept.values()) > KEPT_BYTES:
+            oldest = next(iter(self._kept))
+            if oldest == key:
+                break
+            del self._kept[oldest]
+        return kept
+
+    def _read(self, piece: Piece) -> NDArray[np.float32]:
+        if piece.index < 0:
+            return self._checkpoint.read(piece.name)
+        inner = self._checkpoint.tensors[piece.name].shape[1:]
+        count = inner[0] if len(inner) > 1 else 1
+        first = piece.index * count
+        lines = np.arange(first, first + count, dtype=np.int64)
+        return self._checkpoint.read_lines(piece.name, lines).reshape(inner)
+
+
+def _stored_rows(rows: Rows | None, index: NDArray[np.int64]) -> NDArray[np.int64]:
+    if rows is None:
+        return index
+    group, within = np.divmod(index, rows.run)
+    return rows.begin + group * rows.step + within

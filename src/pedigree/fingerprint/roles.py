@@ -1,115 +1,109 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each tensor of a model is for, told from its name and shape.
 
-A family is data: patterns of names, each with a role and a layout.  Layouts bring a
-stored tensor to the canonical form, one weight of shape (out, in) per role.  The
-config of the model is not asked: it can say anything.  This module reads no weights.
+A family is data: patterns of names, each with roles and a layout.  Layouts
+(:mod:`pedigree.fingerprint.layouts`) bring a stored tensor to the canonical form, one
+weight of shape (out, in) per role.  Where no family fits, shapes and words decide
+(:mod:`pedigree.fingerprint.structural`), and the map says so.  The configuration is
+asked only how fused tensors are laid out.  This module reads no weights.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import Enum, IntEnum
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from pedigree.fingerprint.hints import NO_HINTS, Hints
+from pedigree.fingerprint.layouts import Shape, Stored, Surroundings, place
+from pedigree.fingerprint.slots import (
+    DECODER,
+    NOTES,
+    UNKNOWN_REASONS,
+    Layout,
+    Part,
+    Piece,
+    Role,
+    RoleMap,
+    Rows,
+    Slot,
+)
+from pedigree.fingerprint.structural import structural_map
 
-class Role(IntEnum):
-    """What a tensor is for.  The numbers are stored: never reuse one."""
+__all__ = [
+    "DECODER",
+    "NOTES",
+    "UNKNOWN_REASONS",
+    "Family",
+    "Layout",
+    "Part",
+    "Piece",
+    "Role",
+    "RoleMap",
+    "Rows",
+    "Rule",
+    "Slot",
+    "map_roles",
+]
 
-    OTHER = 0
-    EMBEDDING = 1
-    POSITION = 2
-    HEAD = 3
-    Q = 4
-    K = 5
-    V = 6
-    O = 7  # noqa: E741 - the field's own name
-    GATE = 8
-    UP = 9
-    DOWN = 10
-    ROUTER = 11
-    QKV = 12
-    """Fused and interleaved by head; splitting it needs the number of heads."""
-    NORM_ATTENTION = 16
-    NORM_MLP = 17
-    NORM_FINAL = 18
-    NORM_EMBEDDING = 19
-    NORM_Q = 20
-    NORM_K = 21
-
-    @property
-    def is_norm(self) -> bool:
-        """Whether the tensor scales (or shifts) channels after normalising."""
-        return self >= Role.NORM_ATTENTION
-
-
-UNKNOWN_REASONS = ("UnknownArchitecture", "AdapterWeights")
-"""Why no family fits.  Stored: never rename one."""
-
-
-class Part(IntEnum):
-    """Which of a module's two tensors.  The numbers are stored."""
-
-    WEIGHT = 0
-    BIAS = 1
-
-
-class Layout(Enum):
-    """How a stored tensor holds the canonical one."""
-
-    PLAIN = "plain"
-    """Shape (out, in), or (out,)."""
-    TRANSPOSED = "transposed"
-    """Shape (in, out), as GPT-2's Conv1D stores it."""
-    TRANSPOSED_THIRDS = "transposed-thirds"
-    """Shape (in, 3 * out): q, k and v beside each other."""
+_DIGITS_MAX = 5
+"""Of a layer or expert number."""
+_HOLE = "{}"
+_ENDINGS = {
+    "weight": Part.WEIGHT,
+    "bias": Part.BIAS,
+    "gamma": Part.WEIGHT,
+    "beta": Part.BIAS,
+}
+"""Old files of BERT have ``gamma`` and ``beta``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What the tensors of one name pattern are.
 
-    ``roles`` has three entries for :attr:`Layout.TRANSPOSED_THIRDS`, else one.
+    Attributes:
+        roles: In the order in which the layout holds them; three for fused q, k, v.
+        layout: How the tensor holds them.
+        part: For names without the ending ``.weight`` or ``.bias``; None for names
+            with it.
+        base: Added to the layer number.
     """
 
     roles: tuple[Role, ...]
     layout: Layout = Layout.PLAIN
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Slot:
-    """One place in the canonical model.
-
-    Attributes:
-        role: What for.
-        layer: Block index, or -1 outside the blocks.
-        expert: Expert index, or -1.
-        part: Weight or bias.
-    """
-
-    role: Role
-    layer: int = -1
-    expert: int = -1
-    part: Part = Part.WEIGHT
+    part: Part | None = None
+    base: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Where one canonical tensor is: a stored tensor and how to read it.
+class _Name:
+    """A tensor name cut into what is fixed and its numbers."""
 
-    Attributes:
-        slot: The place it fills.
-        name: Stored tensor.
-        layout: How it is held.
-        third: 0, 1 or 2 for q, k, v of a fused tensor.
-    """
+    template: str
+    numbers: tuple[str, ...]
+    part: Part | None
 
-    slot: Slot
-    name: str
-    layout: Layout = Layout.PLAIN
-    third: int = 0
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A rule, and what the numbers of a name must be or mean."""
+
+    order: int
+    rule: Rule
+    holes: tuple[str, ...]
+
+    def numbers(self, name: _Name) -> tuple[int, int] | None:
+        """Layer and expert; None when a fixed number differs."""
+        layer = expert = -1
+        for hole, number in zip(self.holes, name.numbers, strict=True):
+            if hole == "{l}":
+                layer = int(number) + self.rule.base
+            elif hole == "{e}":
+                expert = int(number)
+            elif hole != number:
+                return None
+        return layer, expert
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +114,8 @@ class Family:
         name: As shown to people and stored.
         prefixes: What may stand before every pattern.
         rules: Pattern to rule.  ``{l}`` and ``{e}`` are layer and expert; the ending
-            ``.weight`` or ``.bias`` is left out.
+            ``.weight`` or ``.bias`` is left out.  Where two names claim one place, the
+            earlier rule has it.
         buffers: Patterns, whole names, of tensors that are computed and not trained.
         required: Roles without which this is not the family.
     """
@@ -132,128 +127,195 @@ class Family:
     required: tuple[Role, ...] = (Role.EMBEDDING, Role.UP, Role.DOWN)
 
     @cached_property
-    def _patterns(self) -> tuple[tuple[re.Pattern[str], Rule], ...]:
-        prefix = "(?:" + "|".join(re.escape(p) for p in self.prefixes) + ")"
-        return tuple(
-            (
-                re.compile(prefix + _pattern(text) + r"\.(?P<part>weight|bias)"),
-                rule,
-            )
-            for text, rule in self.rules.items()
-        )
+    def _entries(self) -> dict[str, list[_Entry]]:
+        entries: dict[str, list[_Entry]] = {}
+        for order, (text, rule) in enumerate(self.rules.items()):
+            template, holes = _template(text.split("."))
+            entries.setdefault(template, []).append(_Entry(order, rule, holes))
+        return entries
 
     @cached_property
-    def _buffers(self) -> tuple[re.Pattern[str], ...]:
-        prefix = "(?:" + "|".join(re.escape(p) for p in self.prefixes) + ")"
-        return tuple(re.compile(prefix + _pattern(text)) for text in self.buffers)
+    def _buffers(self) -> frozenset[str]:
+        return frozenset(
+            prefix + _template(text.split("."))[0]
+            for prefix in self.prefixes
+            for text in self.buffers
+        )
 
-    def is_buffer(self, name: str) -> bool:
+    def is_buffer(self, name: _Name, whole: str) -> bool:
         """Whether a name is that of a tensor that is computed, not trained."""
-        return any(pattern.fullmatch(name) for pattern in self._buffers)
+        ending = "" if name.part is None else "." + whole.rpartition(".")[2]
+        return name.template + ending in self._buffers
 
-    def pieces(self, name: str) -> tuple[Piece, ...]:
-        """Canonical tensors held by the stored tensor ``name``; none if unknown."""
-        for pattern, rule in self._patterns:
-            match = pattern.fullmatch(name)
-            if match:
-                return _pieces(name, rule, match.groupdict())
-        return ()
-
-
-@dataclass(frozen=True, slots=True)
-class RoleMap:
-    """The canonical view of one model's tensor names.
-
-    Attributes:
-        family: Name of the family, or empty when none fits.
-        pieces: Canonical tensors, sorted by slot; names no rule knows, and shapes
-            that do not fit their role, have :attr:`Role.OTHER` and layer -1.
-        buffers: Names left out because they are computed, not trained.
-        reason: Empty, or why no family fits: ``UnknownArchitecture`` or
-            ``AdapterWeights``.
-    """
-
-    family: str
-    pieces: tuple[Piece, ...]
-    buffers: tuple[str, ...]
-    reason: str = ""
+    def known(self, templates: Iterable[str]) -> dict[str, list[_Entry]]:
+        """Entries of every template that this family knows."""
+        found = {}
+        for template in templates:
+            for prefix in self.prefixes:
+                if template.startswith(prefix):
+                    entries = self._entries.get(template[len(prefix) :])
+                    if entries:
+                        found[template] = entries
+                        break
+        return found
 
 
 def map_roles(
-    shapes: Mapping[str, tuple[int, ...]], families: Iterable[Family]
+    shapes: Mapping[str, Shape],
+    families: Iterable[Family],
+    hints: Hints | None = None,
 ) -> RoleMap:
     """Bring names and shapes to roles.
 
     Args:
         shapes: Shape of every stored tensor by name.
         families: Tried in order; the one that knows most tensors is taken.
+        hints: How fused tensors are laid out; without them, those that need a number
+            of heads stay whole.
     """
+    hints = hints or NO_HINTS
+    names = {name: _parse(name) for name in sorted(shapes)}
+    templates = dict.fromkeys(name.template for name in names.values())
     best: RoleMap | None = None
     known_most = 0
     for family in families:
-        candidate, known = _apply(family, shapes)
+        entries = family.known(templates)
+        roles = {r for found in entries.values() for e in found for r in e.rule.roles}
+        if not set(family.required) <= roles:
+            continue
+        candidate, known = _apply(family, entries, names, shapes, hints)
         if candidate is not None and known > known_most:
             best, known_most = candidate, known
     if best is not None:
         return best
+    return _unknown(shapes)
+
+
+def _unknown(shapes: Mapping[str, Shape]) -> RoleMap:
     adapter = any(".lora_A" in name or ".lora_B" in name for name in shapes)
+    if not adapter:
+        found = structural_map(shapes)
+        if found is not None:
+            return found
+    dora = any(".lora_magnitude_vector" in name for name in shapes)
     return RoleMap(
         family="",
         pieces=tuple(Piece(Slot(Role.OTHER), name) for name in sorted(shapes)),
         buffers=(),
         reason="AdapterWeights" if adapter else "UnknownArchitecture",
+        notes=("DoraMagnitude",) if adapter and dora else (),
     )
 
 
 def _apply(
-    family: Family, shapes: Mapping[str, tuple[int, ...]]
+    family: Family,
+    entries: Mapping[str, list[_Entry]],
+    names: Mapping[str, _Name],
+    shapes: Mapping[str, Shape],
+    hints: Hints,
 ) -> tuple[RoleMap | None, int]:
-    pieces: list[Piece] = []
-    buffers: list[str] = []
-    taken: set[Slot] = set()
-    for name in sorted(shapes):
-        if family.is_buffer(name):
-            buffers.append(name)
-            continue
-        found = family.pieces(name)
-        slots = {piece.slot for piece in found}
-        if found and _fits(found, shapes[name]) and not slots & taken:
-            taken |= slots
-            pieces.extend(found)
-        else:
-            pieces.append(Piece(Slot(Role.OTHER), name))
-    roles = {slot.role for slot in taken}
-    if not set(family.required) <= roles:
-        return None, 0
-    pieces.sort(key=lambda piece: (piece.slot, piece.name))
-    return RoleMap(family.name, tuple(pieces), tuple(buffers)), len(taken)
-
-
-def _fits(pieces: tuple[Piece, ...], shape: tuple[int, ...]) -> bool:
-    """Whether a shape can be what the roles say."""
-    first = pieces[0]
-    if 0 in shape:
-        return False
-    is_vector = first.slot.role.is_norm or first.slot.part is Part.BIAS
-    if len(shape) != (1 if is_vector else 2):
-        return False
-    return first.layout is not Layout.TRANSPOSED_THIRDS or shape[-1] % 3 == 0
-
-
-def _pieces(
-    name: str, rule: Rule, groups: Mapping[str, str | None]
-) -> tuple[Piece, ...]:
-    part = Part.BIAS if groups["part"] == "bias" else Part.WEIGHT
-    layer, expert = int(groups.get("l") or -1), int(groups.get("e") or -1)
-    return tuple(
-        Piece(Slot(role, layer, expert, part), name, rule.layout, third)
-        for third, role in enumerate(rule.roles)
+    buffers = [name for name, parsed in names.items() if family.is_buffer(parsed, name)]
+    left = set(shapes).difference(buffers)
+    stored = sorted(
+        _stored(entries, {name: names[name] for name in left}, shapes),
+        key=lambda pair: (pair[0], pair[1].name),
     )
+    around = _surroundings([tensor for _, tensor in stored], hints)
+    pieces: list[Piece] = []
+    taken: set[Slot] = set()
+    for _, tensor in stored:
+        found = place(tensor, around)
+        slots = {piece.slot for piece in found}
+        if found and not slots & taken:
+            taken |= slots
+            left.discard(tensor.name)
+            pieces.extend(found)
+    if not set(family.required) <= {slot.role for slot in taken}:
+        return None, 0
+    if hints.norm_offset:
+        pieces = [_with_offset(piece, hints.norm_offset) for piece in pieces]
+        around.notes.add("NormOffset")
+    pieces.extend(Piece(Slot(Role.OTHER), name) for name in left)
+    pieces.sort(key=lambda piece: (piece.slot, piece.name))
+    notes = tuple(sorted({*around.notes, *hints.notes}))
+    return RoleMap(family.name, tuple(pieces), tuple(buffers), "", notes), len(taken)
 
 
-def _pattern(text: str) -> str:
-    """A name pattern as a regular expression; numbers have at most 5 digits."""
-    escaped = re.escape(text)
-    for hole in ("l", "e"):
-        escaped = escaped.replace(rf"\{{{hole}\}}", rf"(?P<{hole}>\d{{1,5}})")
-    return escaped
+def _stored(
+    entries: Mapping[str, list[_Entry]],
+    names: Mapping[str, _Name],
+    shapes: Mapping[str, Shape],
+) -> Iterator[tuple[int, Stored]]:
+    """Every tensor whose name has a rule, with the rule's place in the family."""
+    for name, parsed in names.items():
+        for entry in entries.get(parsed.template, ()):
+            rule = entry.rule
+            if (rule.part is None) == (parsed.part is None):
+                continue
+            numbers = entry.numbers(parsed)
+            part = parsed.part if rule.part is None else rule.part
+            if numbers is None or part is None:
+                continue
+            layer, expert = numbers
+            yield (
+                entry.order,
+                Stored(
+                    name, shapes[name], rule.roles, rule.layout, layer, expert, part
+                ),
+            )
+            break
+
+
+def _surroundings(tensors: Iterable[Stored], hints: Hints) -> Surroundings:
+    width = 0
+    queries: dict[int, int] = {}
+    stacks: dict[tuple[int, Role], Shape] = {}
+    for tensor in tensors:
+        if tensor.part is Part.BIAS:
+            continue
+        role = tensor.roles[0]
+        if len(tensor.shape) == 2 and role is Role.EMBEDDING:
+            width = width or tensor.shape[1]
+        elif len(tensor.shape) == 2 and role is Role.O:
+            inner = tensor.shape[tensor.layout is not Layout.TRANSPOSED]
+            queries[tensor.layer] = inner
+        elif tensor.layout in (
+            Layout.STACKED,
+            Layout.STACKED_HALVES,
+            Layout.STACKED_PAIRS,
+        ):
+            stacks[tensor.layer, role] = tensor.shape
+    return Surroundings(width, queries, stacks, hints)
+
+
+def _with_offset(piece: Piece, offset: float) -> Piece:
+    slot = piece.slot
+    if slot.role.is_norm and slot.part is Part.WEIGHT:
+        return replace(piece, offset=offset)
+    return piece
+
+
+def _parse(name: str) -> _Name:
+    words = name.split(".")
+    part = _ENDINGS.get(words[-1])
+    if part is not None:
+        del words[-1]
+    template, numbers = _template(words)
+    return _Name(template, numbers, part)
+
+
+def _template(words: list[str]) -> tuple[str, tuple[str, ...]]:
+    """Words with a hole for each number, and the numbers (or the rule's holes)."""
+    numbers = []
+    fixed = []
+    for word in words:
+        if word in ("{l}", "{e}") or _is_number(word):
+            numbers.append(word)
+            fixed.append(_HOLE)
+        else:
+            fixed.append(word)
+    return ".".join(fixed), tuple(numbers)
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) <= _DIGITS_MAX

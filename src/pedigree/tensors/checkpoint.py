@@ -131,19 +131,60 @@ class Checkpoint:
             SourceError: The bytes could not be had.
         """
         info = self.tensors[name]
-        wanted = np.asarray(rows, np.int64).reshape(-1)  # (k,)
-        _check_rows(info, wanted)
         row_shape = info.shape[1:]
         per_row = int(np.prod(row_shape, dtype=object)) if row_shape else 1
-        bits = per_row * DTYPES[info.dtype].bits
-        if bits % 8:  # rows of a sub-byte type that share a byte
-            return self.read(name)[wanted]
-        self._check_budget(info, per_row * wanted.size)
-        row_bytes = bits // 8
+        height = info.shape[0] if info.shape else 0
+        found = self._read_lines(info, rows, per_row, height)
+        return found.reshape(len(found), *row_shape)
+
+    def read_lines(
+        self, name: str, lines: Sequence[int] | NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Some lines of a tensor, by ranged reads.
+
+        A line is what lies along the last dimension: a row of a matrix, and row
+        ``i % height`` of matrix ``i // height`` of a stack of matrices.
+
+        Args:
+            name: A key of ``tensors``; at least one dimension.
+            lines: Indexes of lines, in any order, repeats allowed; consecutive ones
+                are read at once.
+
+        Returns:
+            Shape ``(len(lines), tensors[name].shape[-1])``, float32, finite.
+
+        Raises:
+            KeyError: No such tensor.
+            IndexError: A line is outside the tensor.
+            ArtifactError: As for :meth:`read`.
+            SourceError: The bytes could not be had.
+        """
+        info = self.tensors[name]
+        per_line = info.shape[-1] if info.shape else 1
+        height = info.count // per_line if info.shape and per_line else 0
+        return self._read_lines(info, lines, per_line, height)
+
+    def _read_lines(
+        self,
+        info: TensorInfo,
+        lines: Sequence[int] | NDArray[np.int64],
+        per_line: int,
+        height: int,
+    ) -> NDArray[np.float32]:
+        """Shape (len(lines), per_line)."""
+        wanted = np.asarray(lines, np.int64).reshape(-1)  # (k,)
+        _check_rows(info, wanted, height)
+        bits = per_line * DTYPES[info.dtype].bits
+        if bits % 8:  # lines of a sub-byte type that share a byte
+            return self.read(info.name).reshape(height, per_line)[wanted]
+        self._check_budget(info, per_line * wanted.size)
+        ranges = _runs(wanted, info.begin, bits // 8)
         file = self._files[info.path]
-        starts = (info.begin + wanted * row_bytes).tolist()
-        pieces = file.read_many([(start, row_bytes) for start in starts])
-        return self._finish(info, b"".join(pieces), (wanted.size, *row_shape))
+        if len(ranges) == 1:
+            raw = file.read(*ranges[0])
+        else:
+            raw = b"".join(file.read_many(ranges))
+        return self._finish(info, raw, (wanted.size, per_line))
 
     def blocks(
         self, name: str, block_bytes: int = 64 << 20
@@ -338,8 +379,20 @@ def _is_crooked(info: TensorInfo) -> bool:
     return size > 1 and info.begin % size != 0
 
 
-def _check_rows(info: TensorInfo, rows: NDArray[np.int64]) -> None:
-    height = info.shape[0] if info.shape else 0
+def _runs(
+    wanted: NDArray[np.int64], begin: int, line_bytes: int
+) -> list[tuple[int, int]]:
+    """Byte ranges of lines, one for each stretch of consecutive ones."""
+    if wanted.size == 0:
+        return []
+    breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
+    firsts = np.concatenate([[0], breaks])
+    lengths = np.diff(np.append(firsts, wanted.size)) * line_bytes
+    starts = begin + wanted[firsts] * line_bytes
+    return list(zip(starts.tolist(), lengths.tolist(), strict=True))
+
+
+def _check_rows(info: TensorInfo, rows: NDArray[np.int64], height: int) -> None:
     if rows.size and (int(rows.min()) < 0 or int(rows.max()) >= height):
         _no_row(info, height)
 
