@@ -88,6 +88,7 @@ class _Maker:
             emb.shape[1] if emb is not None else 0,
             len(first) if first is not None else 0,
             len(emb) if emb is not None else 0,
+            sum(v.size for v in self.w.values()) + sum(v.size for _, v in self.other),
         )
         self.shape, self.layers, self.blocks = shape, layers, blocks
         parts: dict[str, NDArray[Any]] = {}
@@ -165,7 +166,7 @@ class _Maker:
             rows = where[keys][: spec.byte_tokens_deep]
             hashes = known[rows]
         parts["anchor.bytes"] = (hashes & np.uint64(0xFFFFFFFF)).astype(np.uint32)
-        self.units = {"": self.unit(emb, rows), "i": self.unit(emb, index[:48])}
+        self.units = {"": self.unit(emb, rows), "i": self.unit(emb, index[: spec.projected_index_tokens_deep])}
         channels = self.axis(Axis.CHANNEL, self.shape.width, spec.channels)
         for name, role in (("embedding", Role.EMBEDDING), ("head", Role.HEAD)):
             table = self.get(role)
@@ -262,9 +263,7 @@ class _Maker:
             np.zeros(len(at), np.int8) if final is None else centred_ranks(final[at])
         )
 
-    def raw(
-        self, parts: dict[str, NDArray[Any]], records: list[TensorRecord]
-    ) -> None:
+    def raw(self, parts: dict[str, NDArray[Any]], records: list[TensorRecord]) -> None:
         s = self.spec.raw_deep
         kept, where = [], []
         for i, record in enumerate(records):
@@ -368,5 +367,10 @@ class _Grams:
                     columns += [np.full(len(x), -32.0)] * 2
                     continue
                 y = x @ (gram * (self.width / trace))
-                columns += [np.log((x * y).sum(1) + 1e-12), np.log((y * y).sum(1) + 1e-12)]
-        return np.rint(np.clip(np.array(columns).T * 1024, -32767, 32767)).astype(np.int16)
+                columns += [
+                    np.log((x * y).sum(1) + 1e-12),
+                    np.log((y * y).sum(1) + 1e-12),
+                ]
+        return np.rint(np.clip(np.array(columns).T * 1024, -32767, 32767)).astype(
+            np.int16
+        )

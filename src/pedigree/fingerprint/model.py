@@ -92,12 +92,14 @@ class Shape:
         width: Residual channels.
         neurons: Feed-forward neurons of a block (of one expert).
         vocabulary: Rows of the embedding.
+        parameters: Weights; a tied head counts once.
     """
 
     layers: int = 0
     width: int = 0
     neurons: int = 0
     vocabulary: int = 0
+    parameters: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +143,8 @@ class Fingerprint:
     @cached_property
     def parameters(self) -> int:
         """Number of weights; a tied head counts once."""
+        if self.shape.parameters:
+            return self.shape.parameters
         return sum(record.size for record in self.tensors)
 
     @property

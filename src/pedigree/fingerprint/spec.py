@@ -50,6 +50,8 @@ class FingerprintSpec:
     """1 if ``seed`` comes from a secret salt."""
     neurons: int = 32
     """Sampled neurons of each feed-forward block."""
+    projected_neurons: int = 16
+    """Those of them that are projected on anchor tokens; deep: all."""
     channels: int = 64
     """Sampled residual channels for features of weights."""
     head_rows: int = 16
@@ -64,8 +66,9 @@ class FingerprintSpec:
     index_tokens: int = 64
     """Anchor tokens chosen by their row; deep: ``index_tokens_deep``."""
     index_tokens_deep: int = 256
-    projected_index_tokens: int = 48
-    """Index anchors that neurons are projected on."""
+    projected_index_tokens: int = 24
+    """Index anchors that neurons are projected on; deep: the next field."""
+    projected_index_tokens_deep: int = 48
     norm_channels: int = 256
     """Sampled residual channels for norm vectors."""
     experts: int = 8
@@ -76,6 +79,8 @@ class FingerprintSpec:
     fossils: int = 64
     """Embedding rows of which values are kept; deep: ``fossils_deep``."""
     fossils_deep: int = 2048
+    fossil_channels: int = 8
+    """Sampled channels at which they are kept."""
     table_neurons: int = 8192
     """Deep: neurons in the tables of whole blocks, if more than one block."""
 
