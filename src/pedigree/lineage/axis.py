@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pedigree.lineage.permutation import Matrix, Tail, centre, log10_bound, tail
+from pedigree.lineage.permutation import Matrix, Tail, centre, tail
+from pedigree.lineage.power import smallest_effect
 from pedigree.lineage.results import ROWS_MIN, LayerPair, NotRun, TestResult
 
 Rows = NDArray[np.float32]
@@ -24,8 +25,6 @@ Rows = NDArray[np.float32]
 MATCH_Z = 8.0
 """From here up a pair of blocks is shown in the layer map (a display choice)."""
 PAIRS_MAX = 256
-_POWER_Z = 2.326
-"""99 % quantile of the normal distribution."""
 _SEED = 0x6C696E65
 
 
@@ -84,7 +83,7 @@ def run(axis: Axis, a: Blocks, b: Blocks, *, alpha_log10: float | None) -> TestR
     best: tuple[Tail, str, list[Matrix]] | None = None
     for deciding, similarity in _candidates(scores, pool, a, b):
         centred = [centre(c) for c in similarity]
-        found = tail(centred, seed=_SEED)
+        found = tail(centred, seed=_SEED, cells=cells)
         if best is None or found.log10_p < best[0].log10_p:
             best = (found, deciding, similarity)
     if best is None:
@@ -96,7 +95,7 @@ def run(axis: Axis, a: Blocks, b: Blocks, *, alpha_log10: float | None) -> TestR
     found, deciding, similarity = best
     smallest = None
     if alpha_log10 is not None:
-        smallest = _smallest_effect(similarity, alpha_log10 - math.log10(cells))
+        smallest = smallest_effect(similarity, alpha_log10 - math.log10(cells))
     return TestResult(
         name=axis.name,
         effect=_effect(similarity),
@@ -129,7 +128,8 @@ def _informative_rows(blocks: Blocks) -> int:
     n = len(blocks.common)
     views = blocks.rows.transpose(1, 0, 2).reshape(n, -1)  # (n, blocks * f)
     everything = np.concatenate([views, blocks.common], axis=1)
-    return len(np.unique(everything[everything.any(axis=1)], axis=0))
+    live = np.ascontiguousarray(everything[everything.any(axis=1)])
+    return len({row.tobytes() for row in live})
 
 
 def pair_scores(a: Rows, b: Rows) -> NDArray[np.float64]:
@@ -222,36 +222,3 @@ def _pairs(scores: NDArray[np.float64], a: Blocks, b: Blocks) -> tuple[LayerPair
         if scores[i, j] >= MATCH_Z
     ]
     return tuple(pairs[:PAIRS_MAX])
-
-
-def _smallest_effect(similarity: Sequence[Matrix], alpha_log10: float) -> float | None:
-    """Mean cosine that this test would have reported with 99 % power.
-
-    The diagonal is set to the mean of the other entries plus an effect, and the
-    smallest effect that passes is found by bisection; 2.33 standard errors of the
-    mean of the diagonal are added.
-    """
-
-    def passes(effect: float) -> bool:
-        shifted = [centre(_with_effect(c, effect)) for c in similarity]
-        total = sum(float(np.trace(d)) for d in shifted)
-        return log10_bound(shifted, total) <= alpha_log10
-
-    if not passes(1.0):
-        return None
-    low, high = 0.0, 1.0
-    for _ in range(9):
-        middle = (low + high) / 2
-        low, high = (low, middle) if passes(middle) else (middle, high)
-    rows = sum(len(c) for c in similarity)
-    spread = float(np.mean([c.std() for c in similarity]))
-    smallest = high + _POWER_Z * spread / math.sqrt(rows)
-    return smallest if smallest <= 1.0 else None
-
-
-def _with_effect(c: Matrix, effect: float) -> Matrix:
-    n = len(c)
-    others = (float(c.sum()) - float(np.trace(c))) / (n * (n - 1))
-    shifted = c.copy()
-    np.fill_diagonal(shifted, others + effect)
-    return shifted

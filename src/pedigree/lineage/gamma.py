@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pedigree.fingerprint.model import Fingerprint
-from pedigree.lineage.align import width_differs
 from pedigree.lineage.axis import Axis, Blocks, Rows, run
 from pedigree.lineage.results import NotRun, TestResult
+from pedigree.lineage.selection import is_v1, width_differs
 
 GAMMA = Axis("GAMMA", shared=True)
 
@@ -42,24 +42,44 @@ def run_gamma(
     refused = width_differs(GAMMA.name, a, b)
     if refused:
         return refused
-    if not all(x.norms.any() or x.norm_final.any() for x in (a, b)):
+    if not all(_kept(x) for x in (a, b)):
         return TestResult(
             name=GAMMA.name,
             reason=NotRun.UNTRAINED_NORMS,
             detail="the norm vectors of one model are constant or not there",
         )
-    return run(GAMMA, norm_blocks(a), norm_blocks(b), alpha_log10=alpha_log10)
+    return run(GAMMA, *norm_blocks(a, b), alpha_log10=alpha_log10)
 
 
-def norm_blocks(fingerprint: Fingerprint) -> Blocks:
-    """A model over the sampled residual channels of its norms."""
-    rows = _standard(fingerprint.norms).transpose(0, 2, 1)  # (layers, channels, 2)
-    final = _standard(fingerprint.norm_final)[:, None]  # (channels, 1)
-    return Blocks(
-        tuple(str(layer) for layer in fingerprint.layers),
-        rows / np.float32(np.sqrt(2)),
-        final,
+def norm_blocks(a: Fingerprint, b: Fingerprint) -> tuple[Blocks, Blocks]:
+    """Both models over the sampled residual channels of their norms."""
+    ranks = [_parts(x) for x in (a, b)]
+    rows = min(by_layer.shape[-1] for by_layer, _ in ranks)
+    first, second = (
+        Blocks(
+            tuple(str(layer) for layer in x.layers),
+            _standard(by_layer[..., :rows]).transpose(0, 2, 1) / np.float32(np.sqrt(2)),
+            _standard(final[:rows])[:, None],  # (channels, 1)
+        )
+        for x, (by_layer, final) in zip((a, b), ranks, strict=True)
     )
+    return first, second
+
+
+def _parts(fingerprint: Fingerprint) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Ranks of the norms of each layer (layers, 2, channels), and of the last."""
+    names = ("norm.ranks", "norm.final")
+    if is_v1(fingerprint):
+        names = ("v1.norms", "v1.norm_final")
+    by_layer, final = (fingerprint.part(name) for name in names)
+    channels = max(0 if x is None else x.shape[-1] for x in (by_layer, final))
+    if by_layer is None:
+        by_layer = np.zeros((len(fingerprint.layers), 2, channels), np.int8)
+    return by_layer, np.zeros(channels, np.int8) if final is None else final
+
+
+def _kept(fingerprint: Fingerprint) -> bool:
+    return any(part.any() for part in _parts(fingerprint))
 
 
 def _standard(ranks: NDArray[np.int8]) -> Rows:
