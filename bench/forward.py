@@ -7,8 +7,10 @@ nothing outside the benchmarks uses it.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
-from bench.texts import Encoder, library
+from bench.texts import READING, Encoder, library
 from bench.variants.files import Model
 from bench.variants.network import (
     Array,
@@ -54,13 +56,21 @@ def reading(
     count = len(model.network.embedding)
     content = model.files.get("tokenizer.json")
     if content is not None:
-        tokens = Encoder(content).encode(library())
+        tokens = _encoded(content, 8 * sequences * length)
         known = tokens[tokens < count][: sequences * length]
         if len(known) == sequences * length:
             return known.reshape(sequences, length)
     random = np.random.default_rng([seed, count])
     weights = 1 / np.arange(1, count + 1)
     return random.choice(count, (sequences, length), p=weights / weights.sum())
+
+
+@lru_cache(maxsize=8)
+def _encoded(content: bytes, letters: int) -> Tokens:
+    """The beginning of each text, as long as all together must be."""
+    each = letters // len(READING)
+    text = "\n".join(library((name,))[:each] for name in READING)
+    return Encoder(content).encode(text)
 
 
 def _renumbering(parent: Model, child: Model) -> tuple[Tokens, Tokens]:

@@ -74,7 +74,7 @@ class Encoder:
     def tokens(self, text: str) -> list[str]:
         """The tokens of a text, as they are written in the vocabulary."""
         found: list[str] = []
-        for word in _WORDS.findall(text):
+        for word in words(text):
             if word not in self._known:
                 self._known[word] = self._word(word)
             found += self._known[word]
@@ -88,7 +88,7 @@ class Encoder:
             best = min(pairs, key=lambda pair: self._ranks.get(pair, 1 << 60))
             if best not in self._ranks:
                 break
-            parts = _joined(parts, best)
+            parts = joined(parts, best)
         return [part for part in parts if part in self.vocabulary]
 
     def encode(self, text: str) -> NDArray[np.int64]:
@@ -96,14 +96,20 @@ class Encoder:
         return np.array([self.vocabulary[t] for t in self.tokens(text)], np.int64)
 
 
-def _joined(parts: list[str], pair: tuple[str, str]) -> list[str]:
-    joined: list[str] = []
+def words(text: str) -> list[str]:
+    """The words that merges do not cross."""
+    return _WORDS.findall(text)
+
+
+def joined(parts: list[str], pair: tuple[str, str]) -> list[str]:
+    """The parts of a word, with each occurrence of a pair made one."""
+    merged: list[str] = []
     k = 0
     while k < len(parts):
         if k + 1 < len(parts) and (parts[k], parts[k + 1]) == pair:
-            joined.append(parts[k] + parts[k + 1])
+            merged.append(parts[k] + parts[k + 1])
             k += 2
         else:
-            joined.append(parts[k])
+            merged.append(parts[k])
             k += 1
-    return joined
+    return merged
