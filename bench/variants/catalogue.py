@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from bench.variants import damage, launder, merging, shape
+from bench.variants import damage, growth, launder, merging, shape
 from bench.variants.files import Model
 from bench.variants.network import Array
 from bench.variants.rounding import fp8, integers
@@ -185,6 +185,36 @@ STEPS: dict[str, Step] = {
         4,
         True,
         "each feed-forward network copied into so many experts",
+    ),
+    "split-neurons": S(
+        lambda m, s, r, o: growth.split_neurons(m.network, r, share=s),
+        0.25,
+        True,
+        "a share of the neurons doubled",
+    ),
+    "pad-neurons": S(
+        lambda m, s, r, o: growth.pad_neurons(m.network, r, share=s),
+        0.25,
+        True,
+        "random neurons added that write nothing",
+    ),
+    "pad-heads": S(
+        lambda m, s, r, o: growth.pad_heads(m.network, r),
+        0,
+        True,
+        "a random group of heads added that writes nothing; Llama only",
+    ),
+    "pad-channels": S(
+        lambda m, s, r, o: growth.pad_channels(m.network, r, share=s),
+        0.25,
+        True,
+        "residual stream widened by empty channels; Llama only",
+    ),
+    "insert-layers": S(
+        lambda m, s, r, o: growth.insert_layers(m.network, r, count=int(s)),
+        2,
+        True,
+        "so many layers added that write nothing",
     ),
     "relabel": S(
         lambda m, s, r, o: shape.relabel(m),

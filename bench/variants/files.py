@@ -149,6 +149,14 @@ def _config(model: Model) -> dict[str, Any]:
     config["tie_word_embeddings"] = network.head is None
     if not gpt2 or neurons != 4 * network.width:
         config["n_inner" if gpt2 else "intermediate_size"] = neurons
+    if not gpt2:
+        config |= {
+            "hidden_size": network.width,
+            "num_attention_heads": network.heads,
+            "num_key_value_heads": network.groups,
+            "head_dim": network.head_size,
+            "rms_norm_eps": network.epsilon,
+        }
     if network.blocks[0].router is not None:
         config["num_local_experts"] = len(network.blocks[0].experts)
     names = {"F32": "float32", "F16": "float16"}
