@@ -148,6 +148,27 @@ class CanonicalReader:
             lines = where + piece.index * stored[1]
         return self._finish(piece, self._checkpoint.read_lines(piece.name, lines))
 
+    def raw_rows(self, piece: Piece, index: NDArray[np.int64]) -> bytes | None:
+        """Stored bytes of some rows of a canonical matrix.
+
+        Returns:
+            None where stored rows are not canonical ones: read :meth:`rows` then.
+
+        Raises:
+            IndexError: A row is outside the matrix.
+            ArtifactError: Reasons of :meth:`Checkpoint.raw_lines`.
+            SourceError: The bytes could not be had.
+        """
+        if not self.is_row_major(piece) or piece.offset:
+            return None
+        height = self.shape(piece)[0]
+        if index.size and not 0 <= int(index.min()) <= int(index.max()) < height:
+            raise IndexError(f"canonical tensor has {height} rows, asked was another")
+        lines = _stored_rows(piece.rows, index)
+        if piece.index >= 0:
+            lines = lines + piece.index * self._checkpoint.tensors[piece.name].shape[1]
+        return self._checkpoint.raw_lines(piece.name, lines)
+
     def vector(self, piece: Piece) -> NDArray[np.float32]:
         """All of a canonical vector, shape (n,), float32."""
         whole = self._whole(piece)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from pedigree.tensors.dtypes import DTYPES, decode
 from pedigree.tensors.finite import check_finite
 from pedigree.tensors.header import PREFIX_BYTES, header_length, parse_header
 from pedigree.tensors.layout import Header, TensorInfo
+from pedigree.tensors.lines import check_rows, runs
 from pedigree.tensors.remarks import ERROR, INFO, Remark
 from pedigree.tensors.shards import (
     WeightFiles,
@@ -173,18 +173,42 @@ class Checkpoint:
     ) -> NDArray[np.float32]:
         """Shape (len(lines), per_line)."""
         wanted = np.asarray(lines, np.int64).reshape(-1)  # (k,)
-        _check_rows(info, wanted, height)
-        bits = per_line * DTYPES[info.dtype].bits
-        if bits % 8:  # lines of a sub-byte type that share a byte
+        check_rows(info, wanted, height)
+        if per_line * DTYPES[info.dtype].bits % 8:  # lines that share a byte
             return self.read(info.name).reshape(height, per_line)[wanted]
         self._check_budget(info, per_line * wanted.size)
-        ranges = _runs(wanted, info.begin, bits // 8)
+        raw = self._stored_lines(info, wanted, per_line)
+        return self._finish(info, raw, (wanted.size, per_line))
+
+    def raw_lines(self, name: str, lines: NDArray[np.int64]) -> bytes | None:
+        """Stored bytes of some lines of a tensor; see :meth:`read_lines`.
+
+        Returns:
+            None for a sub-byte type of which lines share a byte.
+
+        Raises:
+            KeyError: No such tensor.
+            IndexError: A line is outside the tensor.
+            ArtifactError: ``TruncatedFile``, or ``LimitExceeded``.
+            SourceError: The bytes could not be had.
+        """
+        info = self.tensors[name]
+        per_line = info.shape[-1] if info.shape else 1
+        height = info.count // per_line if info.shape and per_line else 0
+        check_rows(info, lines, height)
+        if per_line * DTYPES[info.dtype].bits % 8:
+            return None
+        self._check_budget(info, per_line * lines.size)
+        return self._stored_lines(info, lines, per_line)
+
+    def _stored_lines(
+        self, info: TensorInfo, lines: NDArray[np.int64], per_line: int
+    ) -> bytes:
+        ranges = runs(lines, info.begin, per_line * DTYPES[info.dtype].bits // 8)
         file = self._files[info.path]
         if len(ranges) == 1:
-            raw = file.read(*ranges[0])
-        else:
-            raw = b"".join(file.read_many(ranges))
-        return self._finish(info, raw, (wanted.size, per_line))
+            return file.read(*ranges[0])
+        return b"".join(file.read_many(ranges))
 
     def blocks(
         self, name: str, block_bytes: int = 64 << 20
@@ -377,27 +401,3 @@ def _remarks(
 def _is_crooked(info: TensorInfo) -> bool:
     size = DTYPES[info.dtype].bits // 8
     return size > 1 and info.begin % size != 0
-
-
-def _runs(
-    wanted: NDArray[np.int64], begin: int, line_bytes: int
-) -> list[tuple[int, int]]:
-    """Byte ranges of lines, one for each stretch of consecutive ones."""
-    if wanted.size == 0:
-        return []
-    breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
-    firsts = np.concatenate([[0], breaks])
-    lengths = np.diff(np.append(firsts, wanted.size)) * line_bytes
-    starts = begin + wanted[firsts] * line_bytes
-    return list(zip(starts.tolist(), lengths.tolist(), strict=True))
-
-
-def _check_rows(info: TensorInfo, rows: NDArray[np.int64], height: int) -> None:
-    if rows.size and (int(rows.min()) < 0 or int(rows.max()) >= height):
-        _no_row(info, height)
-
-
-def _no_row(info: TensorInfo, height: int) -> NoReturn:
-    raise IndexError(
-        f"tensor {quote(info.name)} has rows 0 to {height - 1}, asked was another"
-    )
