@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which rows of two embeddings to compare: anchor tokens, by bytes or by row."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pedigree.fingerprint.sampling import Axis, order
+from pedigree.fingerprint.spec import VOCABULARY_MAX, FingerprintSpec
+from pedigree.fingerprint.token_bytes import (
+    Malformed,
+    TokenBytes,
+    tokenizer_tokens,
+    vocabulary_tokens,
+)
+from pedigree.limits import DEFAULT, Limits
+from pedigree.ranges import ModelSource
+from pedigree.tensors.remarks import Remark
+
+FILE_MAX_BYTES = 64 << 20
+"""Of a tokenizer; the largest published ones have 34 million."""
+TOKEN_MAX_BYTES = 1024
+"""Longer tokens are left out; published ones stay below 513."""
+ANCHOR_MAX_BYTES = 3
+"""Tokens this short are in most vocabularies and are well trained (arbitrary)."""
+_FILES = {"tokenizer.json": tokenizer_tokens, "vocab.json": vocabulary_tokens}
+_SEED = FingerprintSpec().seed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vocabulary:
+    """What the rows of an embedding stand for.
+
+    Attributes:
+        token_hashes: Shape (size,), uint64: hash of the bytes of each token id, equal
+            for equal bytes in any tokenizer; 0 for ids without a token.
+        lengths: Shape (size,), int32, bytes of each token.
+        plain: Shape (size,), bool: whether all bytes are printable ASCII or spaces.
+    """
+
+    token_hashes: NDArray[np.uint64]
+    lengths: NDArray[np.int32]
+    plain: NDArray[np.bool_]
+
+    @property
+    def size(self) -> int:
+        """One more than the largest id."""
+        return len(self.token_hashes)
+
+
+def read_vocabulary(
+    source: ModelSource, limits: Limits = DEFAULT, remarks: list[Remark] | None = None
+) -> Vocabulary | None:
+    """Read the tokenizer of a model, running none of its code.
+
+    Args:
+        source: The model.
+        limits: Bounds.
+        remarks: Filled with why a file could not be understood.
+
+    Returns:
+        None without a tokenizer that can be understood.
+
+    Raises:
+        SourceError: The bytes could not be had.
+    """
+    sizes = {entry.path: entry.size for entry in source.files()}
+    for path in _FILES:
+        size = sizes.get(path)
+        if size is None:
+            continue
+        allowed = min(FILE_MAX_BYTES, limits.read_max_bytes)
+        try:
+            if size > allowed:
+                raise Malformed(f"it is {size} bytes, allowed are {allowed}")
+            return _understood(path, source.open(path).read(0, size))
+        except Malformed as error:
+            message = f"tokens of '{path}' were not aligned by their bytes: {error}"
+            if remarks is not None:
+                remarks.append(Remark("UnreadTokenizer", path, message))
+    return None
+
+
+_known: dict[tuple[str, bytes], Vocabulary] = {}
+_KNOWN_MAX = 2
+
+
+def _understood(path: str, text: bytes) -> Vocabulary:
+    """The vocabulary of a file; that of relatives is mostly the same file."""
+    key = (path, hashlib.sha256(text).digest())
+    if key not in _known:
+        found = vocabulary_of(_FILES[path](text))
+        while len(_known) >= _KNOWN_MAX:
+            del _known[next(iter(_known))]
+        _known[key] = found
+    return _known[key]
+
+
+def vocabulary_of(tokens: TokenBytes) -> Vocabulary:
+    """Hash the bytes of every token."""
+    size = int(tokens.ids.max(initial=-1)) + 1
+    hashes = np.zeros(size, np.uint64)
+    lengths = np.zeros(size, np.int32)
+    plain = np.zeros(size, np.bool_)
+    usable = (tokens.lengths > 0) & (tokens.lengths <= TOKEN_MAX_BYTES)
+    data = tokens.data
+    if not usable.all():
+        data = data[np.repeat(usable, tokens.lengths)]
+    ids, long = tokens.ids[usable], tokens.lengths[usable]
+    # Of two entries of one id the later counts, which assignment guarantees for none
+    # but does for the last of each when the earlier ones are taken out.
+    keep = _last_of_each(ids, size)
+    found, printable = hash_tokens(data, long)
+    hashes[ids[keep]] = found[keep]
+    lengths[ids[keep]] = long[keep]
+    plain[ids[keep]] = printable[keep]
+    return Vocabulary(hashes, lengths, plain)
+
+
+def _last_of_each(ids: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    last = np.full(size, -1, np.int64)
+    np.maximum.at(last, ids, np.arange(len(ids)))
+    return last[last >= 0]
+
+
+def hash_tokens(
+    data: NDArray[np.uint8], lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """64-bit hash of each of many short byte strings, none of them empty.
+
+    The sum over positions of a random number for the byte times a power of an odd
+    number, mixed with the length; by chance two strings collide with probability near
+    2**-64.  Its values are stored: never change them.
+
+    Args:
+        data: All strings behind each other.
+        lengths: Shape (n,), from 1 to :data:`TOKEN_MAX_BYTES`.
+
+    Returns:
+        Hashes, never 0, and whether all bytes are printable ASCII or spaces; (n,) both.
+    """
+    if lengths.size == 0:
+        return np.zeros(0, np.uint64), np.zeros(0, np.bool_)
+    starts = np.cumsum(lengths) - lengths
+    place = np.arange(data.size) - np.repeat(starts, lengths)
+    sums = np.add.reduceat(_BYTES[data] * _POWERS[place], starts)
+    hashes = _mix(sums + lengths.astype(np.uint64) * _ODD)
+    printable = np.logical_and.reduceat((data >= 0x20) & (data < 0x7F), starts)
+    return np.maximum(hashes, np.uint64(1)), printable
+
+
+def anchors_by_bytes(
+    vocabulary: Vocabulary,
+    count: int,
+    *,
+    rows: int = VOCABULARY_MAX,
+    seed: int = _SEED,
+) -> NDArray[np.int64]:
+    """Token ids that two vocabularies are likely to share, in an order both agree on.
+
+    Plain tokens of at most :data:`ANCHOR_MAX_BYTES` come first, then by hash of the
+    bytes, so that the anchors of a vocabulary that holds another are found in it and
+    a smaller count is a prefix of a larger one.  Single bytes that are no text on
+    their own and control tokens are hardly trained, so they come late.
+
+    Args:
+        vocabulary: Of the model.
+        count: Wanted anchors.
+        rows: Of the embedding; ids beyond it are left out.
+        seed: Of the spec.
+
+    Returns:
+        Shape (at most count,), int64.
+    """
+    hashes = vocabulary.token_hashes[:rows]
+    short = vocabulary.plain[:rows] & (vocabulary.lengths[:rows] <= ANCHOR_MAX_BYTES)
+    taken = np.flatnonzero(short & (hashes != 0))
+    if _distinct(hashes, taken, seed).size < count:
+        others = np.flatnonzero(~short & (hashes != 0))
+        first, rest = _distinct(hashes, taken, seed), _distinct(hashes, others, seed)
+        return np.concatenate([first, rest])[:count]
+    return _distinct(hashes, taken, seed)[:count]
+
+
+def _distinct(
+    hashes: NDArray[np.uint64], ids: NDArray[np.int64], seed: int
+) -> NDArray[np.int64]:
+    """Ids by salted hash; of two tokens with the same bytes the first."""
+    keys = _mix(hashes[ids] ^ _mix(np.array([seed], np.uint64)))
+    _, first = np.unique(keys, return_index=True)
+    return ids[first].astype(np.int64)
+
+
+def anchors_by_index(size: int, count: int, *, seed: int = _SEED) -> NDArray[np.int64]:
+    """Token rows for models that are said or seen to share their token order.
+
+    Args:
+        size: Rows of the embedding.
+        count: Wanted anchors.
+        seed: Of the spec.
+
+    Returns:
+        Shape (min(size, count),), in runs; see
+        :func:`~pedigree.fingerprint.sampling.order`.
+    """
+    return order(seed, Axis.TOKEN, size, count)
+
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser; see :mod:`pedigree.fingerprint.sampling`."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+_BYTES = _mix(np.arange(1, 257, dtype=np.uint64) * _ODD)
+"""Shape (256,): a random number for each byte."""
+_POWERS = np.multiply.accumulate(
+    np.full(TOKEN_MAX_BYTES, 0xD6E8FEB86659FD93, np.uint64)
+)
+"""Shape (TOKEN_MAX_BYTES,): powers of an odd number, modulo 2**64."""
