@@ -147,6 +147,13 @@ class Family:
         ending = "" if name.part is None else "." + whole.rpartition(".")[2]
         return name.template + ending in self._buffers
 
+    def find(self, name: str) -> Stored | None:
+        """What the tensor of one name is for, its shape left open; None if unknown."""
+        parsed = _parse(name)
+        entries = self.known([parsed.template])
+        found = list(_stored(entries, {name: parsed}, {name: ()}))
+        return found[0][1] if found else None
+
     def known(self, templates: Iterable[str]) -> dict[str, list[_Entry]]:
         """Entries of every template that this family knows."""
         found = {}

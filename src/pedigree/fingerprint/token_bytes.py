@@ -2,11 +2,11 @@
 """The bytes that each token of a tokenizer stands for.
 
 Reads ``tokenizer.json``, or ``vocab.json`` alone, and runs nothing.  The reader is the
-fast one and takes the last of two equal keys, unlike :mod:`pedigree.tensors.strictjson`:
-a vocabulary only says which rows of two embeddings to compare, and the tests of rows
-hold for any choice that does not look at the weights, so a file with two meanings can
-cost evidence and cannot make any.  Size and number of values are bounded before any
-object is made.
+fast one and takes the last of two equal keys, unlike
+:mod:`pedigree.tensors.strictjson`: a vocabulary only says which rows of two embeddings
+to compare, and the tests of rows hold for any choice that does not look at the
+weights, so a file with two meanings can cost evidence and cannot make any.  Size and
+number of values are bounded before any object is made.
 
 Bytes are those of the text that the token adds: GPT-2's byte alphabet is undone,
 U+2581 is a space, ``<0xNN>`` a byte, a WordPiece that begins a word gets a space.
@@ -24,6 +24,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from pedigree.errors import ArtifactError
 from pedigree.fingerprint.spec import VOCABULARY_MAX
 
 VALUES_MAX = 2_000_000
@@ -36,10 +37,6 @@ _TAIL = re.compile(rb"\]\s*\}\s*\}\s*\Z")
 _TAIL_BYTES = 4096
 _SPACE = "\u2581"
 _SEPARATOR = "\0"
-
-
-class Malformed(ValueError):
-    """The file is not a vocabulary; the message says why."""
 
 
 class Spelling(Enum):
@@ -72,12 +69,12 @@ def tokenizer_tokens(text: bytes) -> TokenBytes:
     """Tokens of a ``tokenizer.json``, added ones included.
 
     Raises:
-        Malformed: It is not one.
+        ArtifactError: It is not one (``MalformedTokenizer``).
     """
     document = _document(text)
     model = document.get("model")
     if not isinstance(model, dict):
-        raise Malformed("it has no model")
+        raise _malformed("it has no model")
     tokens, ids = _vocabulary(model.get("vocab"))
     spelling = _spelling(document, model, tokens)
     added = list(_added(document.get("added_tokens"), spelling))
@@ -88,10 +85,16 @@ def vocabulary_tokens(text: bytes) -> TokenBytes:
     """Tokens of a ``vocab.json``.
 
     Raises:
-        Malformed: It is not one.
+        ArtifactError: It is not one (``MalformedTokenizer``).
     """
     tokens, ids = _vocabulary(_parse(text))
-    return _plain_tokens(tokens, ids, _guess(tokens))
+    return _plain_tokens(tokens, ids, _guess(tokens, pieces=True))
+
+
+def _malformed(why: str) -> ArtifactError:
+    return ArtifactError(
+        f"vocabulary cannot be used: {why}", reason="MalformedTokenizer"
+    )
 
 
 def _document(text: bytes) -> dict[str, Any]:
@@ -105,13 +108,13 @@ def _document(text: bytes) -> dict[str, Any]:
         kept = text[:cut].rstrip()
         try:
             document = _parse(kept.removesuffix(b",") + b"}}")
-        except Malformed:
+        except ArtifactError:
             document = None  # they do not close the file after all
         if isinstance(document, dict) and "vocab" in (document.get("model") or {}):
             return document
     document = _parse(text)
     if not isinstance(document, dict):
-        raise Malformed("it is no map")
+        raise _malformed("it is no map")
     return document
 
 
@@ -135,27 +138,27 @@ def _merges(text: bytes) -> int:
 def _parse(text: bytes) -> Any:
     values = text.count(b",") + text.count(b"[") + text.count(b"{")  # at least as many
     if values > VALUES_MAX:
-        raise Malformed(f"it has up to {values} values, allowed are {VALUES_MAX}")
+        raise _malformed(f"it has up to {values} values, allowed are {VALUES_MAX}")
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise Malformed(f"it is not JSON: {error.msg}") from error
+        raise _malformed(f"it is not JSON: {error.msg}") from error
 
 
 def _vocabulary(vocab: object) -> tuple[list[str], NDArray[np.int64]]:
     """Tokens and their ids, from a map of ids or a list of ``[token, score]``."""
     if isinstance(vocab, dict):
-        if set(map(type, vocab.values())) > {int} or not vocab:
-            raise Malformed("an id is not an integer, or there is none")
+        if set(map(type, vocab.values())) != {int}:
+            raise _malformed("an id is not an integer, or there is none")
         tokens = list(vocab)
         ids = _checked_ids(vocab.values(), len(vocab))
     elif isinstance(vocab, list):
         if not all(isinstance(v, list) and v and type(v[0]) is str for v in vocab):
-            raise Malformed("an entry is not a token with its score")
+            raise _malformed("an entry is not a token with its score")
         tokens = [entry[0] for entry in vocab]
         ids = _checked_ids(range(len(vocab)), len(vocab))
     else:
-        raise Malformed("it has no vocabulary")
+        raise _malformed("it has no vocabulary")
     return tokens, ids
 
 
@@ -163,9 +166,9 @@ def _checked_ids(values: Iterable[int], count: int) -> NDArray[np.int64]:
     try:
         ids = np.fromiter(values, np.int64, count)
     except (OverflowError, TypeError, ValueError) as error:
-        raise Malformed("an id is not an integer") from error
+        raise _malformed("an id is not an integer") from error
     if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < VOCABULARY_MAX:
-        raise Malformed(f"an id is not from 0 to {VOCABULARY_MAX - 1}")
+        raise _malformed(f"an id is not from 0 to {VOCABULARY_MAX - 1}")
     return ids
 
 
@@ -173,14 +176,14 @@ def _added(entries: object, spelling: Spelling) -> Iterator[tuple[int, bytes]]:
     if entries is None:
         return
     if not isinstance(entries, list):
-        raise Malformed("its added tokens are no list")
+        raise _malformed("its added tokens are no list")
     for entry in entries:
         number = entry.get("id") if isinstance(entry, dict) else None
         content = entry.get("content") if isinstance(entry, dict) else None
         if type(number) is not int or not isinstance(content, str):
-            raise Malformed("an added token has no id or no content")
+            raise _malformed("an added token has no id or no content")
         if not 0 <= number < VOCABULARY_MAX:
-            raise Malformed(f"an id is not from 0 to {VOCABULARY_MAX - 1}")
+            raise _malformed(f"an id is not from 0 to {VOCABULARY_MAX - 1}")
         if spelling is Spelling.SPACES:
             content = content.replace(_SPACE, " ")
         yield number, content.encode()
@@ -196,7 +199,7 @@ def _spelling(
         return Spelling.BYTES
     if model.get("type") == "Unigram" or kinds & {"Metaspace", "ByteFallback"}:
         return Spelling.SPACES
-    return _guess(tokens)
+    return _guess(tokens, pieces=model.get("type") is None)
 
 
 def _kinds(pending: list[Any]) -> Iterator[str]:
@@ -211,13 +214,13 @@ def _kinds(pending: list[Any]) -> Iterator[str]:
             pending.extend(item)
 
 
-def _guess(tokens: Sequence[str]) -> Spelling:
-    """The spelling whose mark is seen most."""
+def _guess(tokens: Sequence[str], *, pieces: bool) -> Spelling:
+    """The spelling whose mark is seen most; WordPiece only if it may be that."""
     text = _SEPARATOR + _SEPARATOR.join(tokens)
     marks = {
         Spelling.SPACES: text.count(_SPACE),
         Spelling.BYTES: text.count(_SEPARATOR + "\u0120"),
-        Spelling.PIECES: text.count(_SEPARATOR + "##"),
+        Spelling.PIECES: pieces * text.count(_SEPARATOR + "##"),
     }
     return max(marks, key=lambda spelling: marks[spelling])
 
@@ -251,23 +254,27 @@ def _one_by_one(
     """As the fast way, for a vocabulary that has the separator in a token."""
     if spelling is Spelling.PIECES:
         text = [
-            token[2:] if token.startswith("##") else token
-            if token.startswith("[") else " " + token
+            token[2:]
+            if token.startswith("##")
+            else token
+            if token.startswith("[")
+            else " " + token
             for token in tokens
         ]
     else:
         text = [token.replace(_SPACE, " ") for token in tokens]
     plain = _listed(
-        [(number, word.encode()) for number, word in zip(ids.tolist(), text, strict=True)]
+        [
+            (number, word.encode())
+            for number, word in zip(ids.tolist(), text, strict=True)
+        ]
     )
     if spelling is Spelling.PIECES:
         return plain
     return _joined([plain, _listed(_single_bytes(tokens, ids))])
 
 
-def _single_bytes(
-    tokens: list[str], ids: NDArray[np.int64]
-) -> list[tuple[int, bytes]]:
+def _single_bytes(tokens: list[str], ids: NDArray[np.int64]) -> list[tuple[int, bytes]]:
     """``<0x00>`` to ``<0xFF>``."""
     wanted = {f"<0x{byte:02X}>": bytes([byte]) for byte in range(256)}
     return [

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pedigree.errors import ArtifactError
 from pedigree.fingerprint.sampling import Axis, order
 from pedigree.fingerprint.spec import VOCABULARY_MAX, FingerprintSpec
 from pedigree.fingerprint.token_bytes import (
-    Malformed,
     TokenBytes,
     tokenizer_tokens,
     vocabulary_tokens,
@@ -76,12 +76,15 @@ def read_vocabulary(
         allowed = min(FILE_MAX_BYTES, limits.read_max_bytes)
         try:
             if size > allowed:
-                raise Malformed(f"it is {size} bytes, allowed are {allowed}")
+                raise ArtifactError(
+                    f"vocabulary is {size} bytes, allowed are {allowed}",
+                    reason="LimitExceeded",
+                )
             return _understood(path, source.open(path).read(0, size))
-        except Malformed as error:
-            message = f"tokens of '{path}' were not aligned by their bytes: {error}"
+        except ArtifactError as error:
+            message = f"{error.message}; tokens were not aligned by their bytes"
             if remarks is not None:
-                remarks.append(Remark("UnreadTokenizer", path, message))
+                remarks.append(Remark(str(error.reason), path, message))
     return None
 
 
