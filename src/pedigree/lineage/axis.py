@@ -125,10 +125,15 @@ def _informative_rows(blocks: Blocks) -> int:
 
     Equal rows are one row as far as permutations go.
     """
-    n = len(blocks.common)
+    n = blocks.rows.shape[1]
+    if len(blocks.rows) and _distinct(blocks.rows[0]) == n:
+        return n  # more blocks cannot make different rows equal
     views = blocks.rows.transpose(1, 0, 2).reshape(n, -1)  # (n, blocks * f)
-    everything = np.concatenate([views, blocks.common], axis=1)
-    live = np.ascontiguousarray(everything[everything.any(axis=1)])
+    return _distinct(np.concatenate([views, blocks.common], axis=1))
+
+
+def _distinct(rows: Rows) -> int:
+    live = np.ascontiguousarray(rows[rows.any(axis=1)])
     return len({row.tobytes() for row in live})
 
 

@@ -45,8 +45,8 @@ values, it was seen to give 1e-4 for half of all pairings."""
 _BOUND_FROM_LOG10_P = -3.0
 """The bound is taken from here down: Monte Carlo has about 10 hits at 1e-3."""
 _EDGEWORTH_MAX_Z = 4.0
-_IDLE_LOG10_P = -1.0
-"""Above 0.1 after correction for cells nothing is decided, whatever the error."""
+_IDLE_LOG10_P = -2.0
+"""Above 0.01 after correction for cells nothing is decided: the expansion will do."""
 _FIRST_TILT = 0.5
 _DOUBLINGS = 16
 _REFINEMENTS = (0.595, 0.707, 0.841, 1.189, 1.414, 1.682)

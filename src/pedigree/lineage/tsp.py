@@ -48,6 +48,9 @@ from pedigree.lineage.selection import (
 )
 
 TSP = Axis("TSP", shared=False)
+TOKENS_MAX = 64
+"""Shared tokens that are used, the first in the order of anchors: the cost of all pairs
+of blocks grows with their square, and 64 already saturate the p-value of a fine-tune."""
 
 
 def run_tsp(a: Fingerprint, b: Fingerprint, *, alpha_log10: float | None) -> TestResult:
@@ -80,8 +83,8 @@ def token_blocks(a: Fingerprint, b: Fingerprint) -> tuple[Blocks, Blocks] | Test
     kind = "tsp" if anchors.by_bytes else "tspi"
     pairs = [
         (
-            _at(first.values(kind, role), anchors.a),
-            _at(second.values(kind, role), anchors.b),
+            _at(first.values(kind, role), anchors.a[:TOKENS_MAX]),
+            _at(second.values(kind, role), anchors.b[:TOKENS_MAX]),
         )
         for role in ROLES
     ]
