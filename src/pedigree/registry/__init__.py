@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
-from pedigree.registry.catalogue import Entry
-from pedigree.registry.folder import Problem, Registry
+from pedigree.registry.catalogue import Advisory, Entry, Parent
+from pedigree.registry.folder import Registry
 from pedigree.registry.references import ReferenceSet
 from pedigree.registry.store import FingerprintStore
 
-__all__ = ["Entry", "FingerprintStore", "Problem", "ReferenceSet", "Registry"]
+__all__ = [
+    "Advisory",
+    "Entry",
+    "FingerprintStore",
+    "Parent",
+    "ReferenceSet",
+    "Registry",
+]

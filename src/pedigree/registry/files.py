@@ -34,7 +34,7 @@ def write_whole(path: Path, data: bytes) -> None:
             except BaseException:
                 Path(part.name).unlink(missing_ok=True)
                 raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except PermissionError as error:
         raise SourceRefused(
             f"{path} cannot be written: {error.strerror}", reason="Forbidden"
@@ -46,7 +46,8 @@ def write_whole(path: Path, data: bytes) -> None:
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
