@@ -125,7 +125,7 @@ def _informative_rows(blocks: Blocks) -> int:
 
     Equal rows are one row as far as permutations go.
     """
-    n = blocks.rows.shape[1]
+    n: int = blocks.rows.shape[1]
     if len(blocks.rows) and _distinct(blocks.rows[0]) == n:
         return n  # more blocks cannot make different rows equal
     views = blocks.rows.transpose(1, 0, 2).reshape(n, -1)  # (n, blocks * f)
@@ -134,7 +134,8 @@ def _informative_rows(blocks: Blocks) -> int:
 
 def _distinct(rows: Rows) -> int:
     live = np.ascontiguousarray(rows[rows.any(axis=1)])
-    return len({row.tobytes() for row in live})
+    different: set[bytes] = {row.tobytes() for row in live}
+    return len(different)
 
 
 def pair_scores(a: Rows, b: Rows) -> NDArray[np.float64]:

@@ -49,8 +49,8 @@ from pedigree.lineage.selection import (
 
 TSP = Axis("TSP", shared=False)
 TOKENS_MAX = 64
-"""Shared tokens that are used, the first in the order of anchors: the cost of all pairs
-of blocks grows with their square, and 64 already saturate the p-value of a fine-tune."""
+"""Shared tokens that are used, the first by their hash: the cost of all pairs of blocks
+grows with their square, and 64 saturate the p-value of a fine-tune."""
 
 
 def run_tsp(a: Fingerprint, b: Fingerprint, *, alpha_log10: float | None) -> TestResult:
