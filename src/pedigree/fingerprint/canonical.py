@@ -27,6 +27,7 @@ _MAGIC = np.float32(0.75)
 """Spacing of float32 there is 2**-24, that of the subnormal float16 numbers."""
 _EXACT_FROM = np.float32(2.0**-17)
 """From here up every bfloat16 is a float16 too, to the last bit."""
+_ZERO = np.float32(0.0)
 
 _CHUNK = 65_536
 
@@ -54,6 +55,18 @@ def canonical(values: NDArray[np.float32]) -> NDArray[np.float32]:
 def _round(values: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """One stretch of :func:`canonical`, short enough for the processor's cache."""
     bits = values.view(np.uint32)
+    if int(np.bitwise_or.reduce(bits)) & 0xFFFF:
+        _to_bfloat16(bits, out)
+        np.add(out, _ZERO, out=out)  # -0.0 becomes 0.0
+    else:
+        np.add(values, _ZERO, out=out)
+    small = np.flatnonzero(np.abs(out) < _EXACT_FROM)
+    if small.size:
+        # Adding and taking away 0.75, whose last bit is 2**-24, rounds to that bit.
+        out[small] = (out[small] + _MAGIC) - _MAGIC
+
+
+def _to_bfloat16(bits: NDArray[np.uint32], out: NDArray[np.float32]) -> None:
     rounded = out.view(np.uint32)
     np.right_shift(bits, np.uint32(16), out=rounded)
     rounded &= np.uint32(1)
@@ -63,10 +76,6 @@ def _round(values: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     size = np.abs(out)
     if size.max(initial=0.0) == np.inf:  # within half a step of the largest
         np.subtract(rounded, np.uint32(0x10000), out=rounded, where=np.isinf(size))
-    small = size < _EXACT_FROM
-    # Adding and taking away 0.75, whose last bit is 2**-24, rounds to that bit.
-    np.copyto(out, (out + _MAGIC) - _MAGIC, where=small)
-    out += np.float32(0.0)  # -0.0 becomes 0.0
 
 
 class TensorHash:
@@ -86,6 +95,10 @@ class TensorHash:
         high = np.ascontiguousarray(values).view(np.uint32) >> np.uint32(16)
         self._state.update(high.astype("<u2").tobytes())
 
+    def update_bits(self, bits: NDArray[np.uint16]) -> None:
+        """Add the high halves of canonical values, in row-major order."""
+        self._state.update(np.ascontiguousarray(bits, "<u2").data)
+
     def digest(self) -> bytes:
         """The digest of what was added."""
         return self._state.digest()[:DIGEST_BYTES]
@@ -102,6 +115,7 @@ class CanonicalReader:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._kept: dict[tuple[str, int], NDArray[np.float32]] = {}
+        self._kept_bytes = 0
 
     def shape(self, piece: Piece) -> tuple[int, ...]:
         """Shape of a canonical tensor, (rows, columns) or (n,), without reading it."""
@@ -214,12 +228,13 @@ class CanonicalReader:
         kept = self._kept.pop(key, None)
         if kept is None:
             kept = self._read(piece)
+            if kept.ndim < 2:
+                return kept
+            self._kept_bytes += kept.nbytes
         self._kept[key] = kept  # the last in order is the last used
-        while sum(v.nbytes for v in self._kept.values()) > KEPT_BYTES:
-            oldest = next(iter(self._kept))
-            if oldest == key:
-                break
-            del self._kept[oldest]
+        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
+            oldest = self._kept.pop(next(iter(self._kept)))
+            self._kept_bytes -= oldest.nbytes
         return kept
 
     def _read(self, piece: Piece) -> NDArray[np.float32]:
