@@ -10,12 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.lineage import hash_test
 from pedigree.lineage.classes import Direction, LineageClass
-from pedigree.lineage.relation import relation_of
+from pedigree.lineage.direction import Orientation, orient
+from pedigree.lineage.findings import (
+    LayerMap,
+    Relation,
+    RelationFinding,
+)
+from pedigree.lineage.forensics import gather
+from pedigree.lineage.relation import relations
 from pedigree.lineage.results import TESTS, Comparison, NotRun, TestResult
+from pedigree.lineage.seed import Seed, read_seed
 
 ALPHA_LOG10 = -6.0
 """Family-wise false-positive rate of one comparison or scan, as log10."""
@@ -45,44 +54,116 @@ def decide(
     deciding = min(ran, key=lambda test: test.log10_p, default=None)
     correction = math.log10(len(TESTS) * max(1, family_size))
     log10_p = min(0.0, deciding.log10_p + correction) if deciding else 0.0
-    relation, direction, evidence, reason = "", Direction.UNDIRECTED, "", ""
     if hash_test.same_content(a, b):
-        lineage, relation = LineageClass.IDENTICAL, "Copy"
         log10_p = min(log10_p, hash_test.COLLISION_LOG10 + correction)
-        statement = "A and B hold the same weights"
+        verdict = _identical(a, b)
     elif log10_p <= ALPHA_LOG10 or hash_test.same_tensors(a, b):
-        lineage = LineageClass.DERIVED
-        relation, direction, evidence = relation_of(a, b, tests)
-        statement = _derived(deciding, log10_p)
+        verdict = _related(a, b, tests, deciding, log10_p)
     elif _could_see(tests):
-        lineage = LineageClass.NO_EVIDENCE
-        statement = _no_evidence(tests)
+        verdict = _Verdict(LineageClass.NO_EVIDENCE, _no_evidence(tests))
     else:
-        lineage = LineageClass.INCONCLUSIVE
         blocked = _first_reason(tests)
-        reason = str(blocked.reason)
-        statement = f"whether A and B are related cannot be told: {blocked.detail}"
+        verdict = _Verdict(
+            LineageClass.INCONCLUSIVE,
+            f"whether A and B are related cannot be told: {blocked.detail}",
+            reason=str(blocked.reason),
+        )
     return Comparison(
-        lineage=lineage,
-        relation=relation,
-        direction=direction,
-        direction_evidence=evidence,
-        reason=reason,
-        statement=statement,
+        lineage=verdict.lineage,
+        relation=str(verdict.relations[0].kind) if verdict.relations else "",
+        direction=verdict.orientation.direction,
+        direction_evidence=verdict.orientation.evidence,
+        reason=verdict.reason,
+        statement=verdict.statement,
         log10_p=log10_p,
         deciding=deciding,
         tests=tuple(tests),
         family_size=family_size,
+        relations=verdict.relations,
+        directions=verdict.orientation.findings,
+        layer_map=verdict.layers,
+        change=verdict.change,
     )
 
 
-def _derived(deciding: TestResult | None, log10_p: float) -> str:
-    if deciding is None:
-        return "A and B hold the same tensors in other places"
+_NO_DIRECTION = Orientation(Direction.UNDIRECTED, "", (), False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    lineage: LineageClass
+    statement: str
+    reason: str = ""
+    relations: tuple[RelationFinding, ...] = ()
+    orientation: Orientation = _NO_DIRECTION
+    layers: LayerMap | None = None
+    change: float | None = None
+
+
+def _identical(a: Fingerprint, b: Fingerprint) -> _Verdict:
+    basis = hash_test.basis(a, b)
+    return _Verdict(
+        LineageClass.IDENTICAL,
+        f"A and B hold the same weights ({basis})",
+        relations=(RelationFinding(Relation.COPY, f"every tensor is equal: {basis}"),),
+    )
+
+
+def _related(
+    a: Fingerprint,
+    b: Fingerprint,
+    tests: Sequence[TestResult],
+    deciding: TestResult | None,
+    log10_p: float,
+) -> _Verdict:
+    """Related for certain: how, and which way."""
+    seed = read_seed({test.name: test for test in tests})
+    chance = _chance(deciding, log10_p)
+    if seed is not None and seed.shared:
+        return _Verdict(LineageClass.SHARED_INIT, _shared_init(seed, chance))
+    forensics = gather(a, b, tests)
+    kinds = relations(forensics)
+    way = orient(forensics)
+    if way.apart:
+        lineage = LineageClass.COMMON_ANCESTOR
+        statement = f"A and B descend from a common ancestor: {way.evidence}; {chance}"
+    else:
+        lineage = LineageClass.DERIVED
+        statement = f"{_descent(way, kinds[0])}; {chance}"
+    return _Verdict(
+        lineage,
+        statement,
+        relations=kinds,
+        orientation=way,
+        layers=forensics.layers,
+        change=None if forensics.delta is None else forensics.delta.kept_relative,
+    )
+
+
+def _descent(way: Orientation, kind: RelationFinding) -> str:
+    if way.direction is Direction.UNDIRECTED:
+        return (
+            "A and B are related by descent: one descends from the other or both from "
+            f"a common ancestor ({kind.kind}: {kind.evidence})"
+        )
+    child, parent = ("B", "A") if way.direction is Direction.A_TO_B else ("A", "B")
+    return f"{child} descends from {parent} ({kind.kind}: {kind.evidence})"
+
+
+def _shared_init(seed: Seed, chance: str) -> str:
     return (
-        f"A and B are related by descent: weights this alike arise between "
-        f"independent models with probability below 1e{math.ceil(log10_p)} "
-        f"({deciding.name}, effect {deciding.effect:.2f})"
+        "A and B were trained apart from one random initialisation: weights of the "
+        f"same index are alike (effect {seed.align:.2f}), what training added is not "
+        f"({seed.test} {seed.structure:.2f}); {chance}"
+    )
+
+
+def _chance(deciding: TestResult | None, log10_p: float) -> str:
+    if deciding is None:
+        return "they hold the same tensors"
+    return (
+        "weights this alike arise between independent models with probability below "
+        f"1e{math.ceil(log10_p)} ({deciding.name}, effect {deciding.effect:.2f})"
     )
 
 

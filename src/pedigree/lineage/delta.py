@@ -55,6 +55,7 @@ class Delta:
     Attributes:
         matrices: Of the layers, that were compared.
         relative: ``|Delta| / |W|`` over them; 0 without any.
+        kept_relative: The same over weights that are zero in neither.
         cosine: Of all their weights.
         equal: Share of equal weights.
         zeros_a: Share of zeros in A.
@@ -67,6 +68,7 @@ class Delta:
 
     matrices: int
     relative: float
+    kept_relative: float
     cosine: float
     equal: float
     zeros_a: float
@@ -94,6 +96,9 @@ def measure(pairs: Sequence[Pair]) -> Delta | None:
     a = np.concatenate([pair.a.ravel() for pair in body]).astype(np.float64)
     b = np.concatenate([pair.b.ravel() for pair in body]).astype(np.float64)
     size_a, size_b = float(np.sqrt(a @ a)), float(np.sqrt(b @ b))
+    kept = (a != 0) & (b != 0)
+    kept_size = float(np.sqrt((a[kept] ** 2).sum()))
+    kept_change = float(np.sqrt(((b - a)[kept] ** 2).sum()))
     changed = [pair for pair in body if np.any(pair.a != pair.b)]
     ranks = [numerical_rank(pair) for pair in changed]
     low = [
@@ -103,6 +108,7 @@ def measure(pairs: Sequence[Pair]) -> Delta | None:
     return Delta(
         matrices=len(body),
         relative=float(np.sqrt(((b - a) ** 2).sum())) / size_a if size_a else 0.0,
+        kept_relative=kept_change / kept_size if kept_size else 0.0,
         cosine=float(a @ b) / (size_a * size_b) if size_a and size_b else 0.0,
         equal=float((a == b).mean()),
         zeros_a=float((a == 0).mean()),

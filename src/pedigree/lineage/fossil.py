@@ -15,8 +15,8 @@ Assumes
 No p-value
     It orients an edge that the tests have shown; it does not show one.
 Source
-    Loshchilov & Hutter 2019, decoupled weight decay: untouched weights are multiplied by
-    (1 - lr * wd) in every step.
+    Loshchilov & Hutter 2019, decoupled weight decay: untouched weights are multiplied
+    by (1 - lr * wd) in every step.
 """
 
 from __future__ import annotations

@@ -133,8 +133,10 @@ def _same_indices(
         if sizes[0] == sizes[1]:
             continue
         seed = model.settings.seed
-        index = [order(seed, axis, size, s) for size in sizes]
-        _, at_a, at_b = np.intersect1d(*index, assume_unique=True, return_indices=True)
+        first, second = (order(seed, axis, size, s) for size in sizes)
+        _, at_a, at_b = np.intersect1d(
+            first, second, assume_unique=True, return_indices=True
+        )
         if len(at_a) < 8:
             return None
         values_a = values_a.take(at_a, axis=side)

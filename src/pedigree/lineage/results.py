@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pedigree.lineage.classes import Direction, LineageClass
+from pedigree.lineage.findings import DirectionFinding, LayerMap, RelationFinding
 
 
 class NotRun(StrEnum):
@@ -128,6 +129,11 @@ class Comparison:
         deciding: Result with the smallest p-value; None if none ran.
         tests: Every test of the family, run or not.
         family_size: Number of references in the scan this belongs to.
+        relations: Every kind of descent that holds, the one named ``relation`` first.
+        directions: Every mark that tells who came first, also if they disagree.
+        layer_map: Which block of A each of B comes from; None if nothing shows it.
+        change: Size of the change of the layers' weights relative to them; None if
+            their indices do not agree.
     """
 
     lineage: LineageClass
@@ -140,3 +146,7 @@ class Comparison:
     deciding: TestResult | None
     tests: tuple[TestResult, ...]
     family_size: int
+    relations: tuple[RelationFinding, ...] = ()
+    directions: tuple[DirectionFinding, ...] = ()
+    layer_map: LayerMap | None = None
+    change: float | None = None
