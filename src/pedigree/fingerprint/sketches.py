@@ -34,17 +34,20 @@ def sketch_rows(
     return quantise(rows.astype(np.float64) @ matrix)  # (n, d) @ (d, k) -> (n, k)
 
 
-def quantise(rows: NDArray[np.float64]) -> NDArray[np.int8]:
+def quantise(rows: NDArray[np.float64], columns: int | None = None) -> NDArray[np.int8]:
     """Scale each row to a largest magnitude of 127 and round; rows of zeros stay.
 
     Args:
-        rows: Shape (n, k), finite.
+        rows: Shape (..., k), finite.
+        columns: The first columns, whose largest magnitude it is; the others are cut
+            at 127.  A row that is zero in all of them becomes zero.  None for all.
     """
     if rows.size == 0:
         return rows.astype(np.int8)
-    peak = np.abs(rows).max(axis=1, keepdims=True)  # (n, 1)
-    scaled = np.rint(rows / np.where(peak > 0, peak, 1.0) * LARGEST)
-    return scaled.astype(np.int8)
+    peak = np.abs(rows[..., :columns]).max(axis=-1, keepdims=True)  # (..., 1)
+    with np.errstate(over="ignore"):  # of columns beyond the scaled ones
+        scaled = np.rint(rows / np.where(peak > 0, peak, np.inf) * LARGEST)
+    return np.clip(scaled, -LARGEST, LARGEST).astype(np.int8)
 
 
 def centred_ranks(values: NDArray[np.float32]) -> NDArray[np.int8]:

@@ -54,8 +54,12 @@ class FingerprintSpec:
     """Those of them that are projected on anchor tokens; deep: all."""
     channels: int = 64
     """Sampled residual channels for features of weights."""
-    head_rows: int = 16
-    """Sampled rows of q, k and v."""
+    digest_rows: int = 8
+    """Sampled rows of every matrix that its sample digest and counts are of."""
+    digest_values: int = 65536
+    """Values of a vector that they are of; the first ones."""
+    distinct_values: int = 8192
+    """Sampled values among which distinct ones are counted; the first ones."""
     sketch: int = 32
     """Sketch values per neuron and role."""
     channel_sketch: int = 16
@@ -72,7 +76,9 @@ class FingerprintSpec:
     norm_channels: int = 256
     """Sampled residual channels for norm vectors."""
     experts: int = 8
-    """Experts per layer that are sketched; the first ones."""
+    """Experts per layer that are sketched, at most; the first ones."""
+    blocks: int = 64
+    """Blocks that are sketched, if every layer has one; sets experts per layer."""
     raw: int = 8
     """Rows and columns of each matrix of which values are kept; deep: ``raw_deep``."""
     raw_deep: int = 32
@@ -83,6 +89,24 @@ class FingerprintSpec:
     """Sampled channels at which they are kept."""
     table_neurons: int = 8192
     """Deep: neurons in the tables of whole blocks, if more than one block."""
+    table_values: int = 2**26
+    """Deep: weights of a matrix of which whole neurons are compared across roles."""
+    gram_products: int = 2**33
+    """Deep: multiplications for all Gram matrices, above which there are none."""
+    gram_values: int = 2**24
+    """Deep: entries of all Gram matrices, above which there are none."""
+    gram_channels: int = 128
+    """Deep: rows and columns of which inner products are kept for adapters."""
+    grid_rows: int = 2
+    """Sampled rows that lattices are looked for in."""
+    minimal_layers: int = 12
+    """Minimal: layers that are kept, spread evenly; and so below."""
+    minimal_neurons: int = 8
+    minimal_sketch: int = 16
+    minimal_tokens: int = 16
+    minimal_norm_channels: int = 64
+    auto_deep_bytes: int = 2**28
+    """Tensor bytes up to which the profile is deep if none is asked for."""
 
     def to_dict(self) -> dict[str, int | str]:
         """JSON form."""

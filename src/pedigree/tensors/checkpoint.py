@@ -240,6 +240,11 @@ class Checkpoint:
         for begin in range(info.begin, info.end, _CHUNK_BYTES):
             yield file.read(begin, min(_CHUNK_BYTES, info.end - begin))
 
+    def raw_range(self, name: str, offset: int, length: int) -> bytes:
+        """Some of the stored bytes of a tensor."""
+        info = self.tensors[name]
+        return self._files[info.path].read(info.begin + offset, length)
+
     def _check_budget(self, info: TensorInfo, count: int) -> None:
         size = 4 * count
         if size > self._limits.read_max_bytes:

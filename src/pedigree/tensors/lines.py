@@ -26,6 +26,11 @@ def runs(
 
 
 def check_rows(info: TensorInfo, rows: NDArray[np.int64], height: int) -> None:
+    """Refuse a row that is not there.
+
+    Raises:
+        IndexError: A row is outside the tensor.
+    """
     if rows.size and (int(rows.min()) < 0 or int(rows.max()) >= height):
         _no_row(info, height)
 
