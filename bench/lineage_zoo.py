@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare every pair of models in a folder whose genealogy is known.
+"""Accuracy on models with a known genealogy, and on variants that are made of them.
 
-    python -m bench.lineage_zoo FOLDER [--out FILE.json]
+    python -m bench.lineage_zoo FOLDER... [--quick] [--out FILE.json]
 
-Each model is a folder with a ``zoo.json`` that says ``parents`` and ``linked``.  Two
-models are related if they have a common ancestor through linked steps; a distilled
-student shares no weights and counts as independent.  Prints one JSON document: counts
-with confidence intervals, every pair, sizes and times, and facts about the machine.
+Each model is a folder with a ``zoo.json`` that says ``parents`` and ``linked``.  All
+pairs of models are compared; each variant is compared with its source, the source's
+ancestors, and every base.  The threshold is family-wise over all models given.  Prints
+one JSON document: counts with confidence intervals, verdicts by truth and by kind of
+change, ROC points, exceptions by name, and facts about the machine.
 """
 
 from __future__ import annotations
@@ -14,145 +15,180 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections import Counter
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from bench.machine import machine_facts, upper_limit
+from bench.engine import fingerprint, verdict
+from bench.genealogy import ancestors, contents, is_base, read_zoo, truth
+from bench.machine import machine_facts
+from bench.scores import summary
+from bench.variants.catalogue import STEPS, make, parse
+from bench.variants.files import read_model, write_model
 
 from pedigree.errors import PedigreeError
-from pedigree.fingerprint.build import build_fingerprint
 from pedigree.fingerprint.model import Fingerprint
-from pedigree.lineage.compare import compare
-from pedigree.refs import parse
-from pedigree.sources import SourceSettings, open_source
-from pedigree.tensors.checkpoint import Checkpoint
+
+FOR_BASES = (
+    *("copy", "relabel", "reshard", "f32", "f16", "vocabulary"),
+    *("neurons", "heads", "channels", "rotation", "scale-norms", "fold"),
+    *("scale-neurons", "mix-qk", "mix-vo", "launder", "upcycle"),
+    *("split-neurons", "pad-neurons", "pad-heads", "pad-channels", "insert-layers"),
+    *("int8", "int4", "int4-rows", "fp8", "fp8-scaled", "int4=3"),
+    *("noise=0.1", "noise=0.3", "prune=0.5", "drop=1", "drop=2", "duplicate=2"),
+    *("prune-neurons=0.5", "redraw-neurons=0.25", "redraw-embeddings=0.25"),
+    *("launder+int4", "drop=1+launder+int4", "duplicate=2+launder+int4"),
+    *("prune-neurons=0.5+launder+int4", "upcycle+launder+int4"),
+    *("vocabulary+launder+int4", "insert-layers+split-neurons+launder+int4"),
+    *("pad-channels+pad-heads+pad-neurons+launder+int4", "noise=0.2+launder+int4"),
+)
+FOR_CHILDREN = ("launder", "launder+int4")
+MERGES = ("linear=0.3", "linear=0.5", "slerp=0.5", "ties=0.5", "dare=0.5")
+MERGES_LAUNDERED = ("passthrough=0.5", "linear=0.5+launder+int4")
+QUICK = ("relabel", "launder", "int4", "drop=1+launder+int4", "noise=0.3")
+SAME_VALUES = ("copy", "relabel", "reshard", "f32")
+ROOM_FOR_LLAMA = ("upcycle", "pad-heads", "pad-channels")
 
 
 def main() -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.lineage_zoo", description=__doc__
+    )
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--no-variants", action="store_true")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    zoo = {
-        path.parent.name: json.loads(path.read_text())
-        for path in sorted(args.folder.glob("*/zoo.json"))
-    }
-    prints, builds = _fingerprints(args.folder, zoo)
-    pairs = [_pair(a, b, prints, zoo) for a, b in combinations(sorted(prints), 2)]
+    zoo = read_zoo(args.folders)
+    models = list(zoo)
+    prints: dict[str, Fingerprint] = {}
+    builds: dict[str, Any] = {}
+    for name in models:
+        _take(name, zoo[name]["folder"], prints, builds)
+    with tempfile.TemporaryDirectory() as work:
+        for source, variant in () if args.no_variants else _plan(zoo, args.quick):
+            name = _variant(source, variant, zoo, Path(work), args.seed)
+            _take(name, zoo[name]["folder"], prints, builds)
+    pairs = []
+    for a, b in _pairs(models, zoo, prints):
+        pairs.append(_pair(a, b, prints, zoo, len(models)))
+        if len(pairs) % 200 == 0:
+            print(f"{len(pairs)} pairs compared", file=sys.stderr)
     document = {
-        "schema": "pedigree.dev/bench/lineage-zoo/v1",
+        "schema": "pedigree.dev/bench/lineage-zoo/v2",
         "machine": machine_facts(),
+        "summary": summary(pairs, zoo),
         "models": builds,
-        "summary": _summary(pairs),
         "pairs": pairs,
     }
-    text = json.dumps(document, indent=1)
     if args.out:
-        args.out.write_text(text + "\n")
-        text = json.dumps(document["summary"], indent=1)
-    print(text)
+        args.out.write_text(json.dumps(document, indent=1) + "\n")
+    print(json.dumps(document["summary"], indent=1))
     return 0
 
 
-def _fingerprints(
-    folder: Path, zoo: Mapping[str, Any]
-) -> tuple[dict[str, Fingerprint], dict[str, Any]]:
-    prints: dict[str, Fingerprint] = {}
-    facts: dict[str, Any] = {}
-    for name in zoo:
-        started = time.perf_counter()
-        reference = parse(f"file://{(folder / name).resolve()}")
-        try:
-            source = open_source(reference, SourceSettings())
-            made = build_fingerprint(Checkpoint.open(source))
-        except PedigreeError as error:
-            facts[name] = {"error": error.reason}
-            continue
-        prints[name] = made
-        facts[name] = {
-            "architecture": made.architecture,
-            "parameters": made.parameters,
-            "fingerprintBytes": len(made.encoded),
-            "bytesRead": source.bytes_read,
-            "seconds": round(time.perf_counter() - started, 4),
-        }
-        print(f"{name}: {facts[name]}", file=sys.stderr)
-    return prints, facts
+def _take(
+    name: str, folder: Path, prints: dict[str, Fingerprint], builds: dict[str, Any]
+) -> None:
+    try:
+        prints[name], builds[name] = fingerprint(folder)
+    except PedigreeError as error:
+        builds[name] = {"error": error.reason, "said": str(error)}
+        print(f"{name}: {error}", file=sys.stderr)
 
 
-def _ancestors(name: str, zoo: Mapping[str, Any]) -> set[str]:
-    found = {name}
-    if zoo.get(name, {}).get("linked") != "distilled":
-        for parent in zoo.get(name, {}).get("parents", ()):
-            found |= _ancestors(parent, zoo)
+def _plan(zoo: Mapping[str, Any], quick: bool) -> Iterator[tuple[str, str]]:
+    """(source, variant) of everything that is made."""
+    for name in list(zoo):
+        if not (zoo[name]["folder"] / "config.json").exists():
+            continue  # an adapter
+        if is_base(name, zoo) and zoo[name].get("linked") != "distilled":
+            for variant in QUICK if quick else FOR_BASES:
+                gpt2 = read_model(zoo[name]["folder"]).network.kind == "gpt2"
+                steps = {step for step, _ in parse(variant)}
+                if not (gpt2 and steps & set(ROOM_FOR_LLAMA)):
+                    yield name, variant
+            if len(_mergeable(name, zoo)) >= 2 and not quick:
+                for variant in MERGES + MERGES_LAUNDERED:
+                    yield name, variant
+        elif zoo[name].get("linked") is True:
+            for variant in FOR_CHILDREN[-1:] if quick else FOR_CHILDREN:
+                yield name, variant
+
+
+def _mergeable(name: str, zoo: Mapping[str, Any]) -> list[str]:
+    """Children of a base with its shape, in the order of their names."""
+    found = []
+    shape = read_model(zoo[name]["folder"])
+    for child, facts in sorted(zoo.items()):
+        config = facts["folder"] / "config.json"
+        if facts.get("linked") is True and facts["parents"] == [name]:
+            same = config.exists() and json.loads(config.read_text()) == shape.config
+            found += [child] if same else []
     return found
 
 
+def _variant(
+    source: str, variant: str, zoo: dict[str, Any], work: Path, seed: int
+) -> str:
+    """Make a variant, and enter it into the zoo."""
+    needed = max(STEPS[step].others for step, _ in parse(variant))
+    others = _mergeable(source, zoo)[:needed] if needed else []
+    # A linear merge is of two children; the base itself would hide behind them.
+    first = source
+    if needed == 1:
+        first, *others = _mergeable(source, zoo)[:2]
+    name = f"{source}~{variant}"
+    made = make(
+        read_model(zoo[first]["folder"]),
+        variant,
+        seed=seed,
+        others=[read_model(zoo[other]["folder"]) for other in others],
+    )
+    write_model(work / name, made)
+    zoo[name] = {
+        "parents": [first, *others],
+        "linked": True,
+        "how": variant,
+        "variantOf": source,
+        "sameValues": variant in SAME_VALUES,
+        "folder": work / name,
+    }
+    return name
+
+
+def _pairs(
+    models: list[str], zoo: Mapping[str, Any], prints: Mapping[str, Fingerprint]
+) -> Iterator[tuple[str, str]]:
+    known = [name for name in models if name in prints]
+    yield from combinations(known, 2)
+    bases = [name for name in known if is_base(name, zoo)]
+    for name in prints:
+        if name not in models:
+            above = ancestors(name, zoo) - {name}
+            for reference in sorted({*bases, *above} & set(prints)):
+                yield reference, name
+
+
 def _pair(
-    a: str, b: str, prints: Mapping[str, Fingerprint], zoo: Mapping[str, Any]
+    a: str,
+    b: str,
+    prints: Mapping[str, Fingerprint],
+    zoo: Mapping[str, Any],
+    references: int,
 ) -> dict[str, Any]:
-    started = time.perf_counter()
-    result = compare(prints[a], prints[b])
-    seconds = time.perf_counter() - started
+    found = verdict(prints[a], prints[b], family_size=references)
     return {
         "a": a,
         "b": b,
-        "related": bool(_ancestors(a, zoo) & _ancestors(b, zoo)),
-        "verdict": str(result.lineage),
-        "relation": result.relation,
-        "direction": str(result.direction),
-        "reason": result.reason,
-        "log10P": round(result.log10_p, 2),
-        "seconds": round(seconds, 4),
-        "tests": {
-            test.name: (
-                str(test.reason)
-                if test.reason
-                else {
-                    "effect": round(test.effect, 4),
-                    "z": round(test.z, 2),
-                    "log10P": round(test.log10_p, 2),
-                    "smallestEffect": test.smallest_effect,
-                }
-            )
-            for test in result.tests
-        },
-    }
-
-
-def _summary(pairs: list[dict[str, Any]]) -> dict[str, Any]:
-    dependent = ("Identical", "Derived")
-    related = [pair for pair in pairs if pair["related"]]
-    apart = [pair for pair in pairs if not pair["related"]]
-    found = [pair for pair in related if pair["verdict"] in dependent]
-    false = [pair for pair in apart if pair["verdict"] in dependent]
-    return {
-        "related": {
-            "pairs": len(related),
-            "found": len(found),
-            "verdicts": Counter(pair["verdict"] for pair in related),
-            "missed": [
-                [pair["a"], pair["b"], pair["verdict"], pair["reason"], pair["log10P"]]
-                for pair in related
-                if pair["verdict"] not in dependent
-            ],
-        },
-        "independent": {
-            "pairs": len(apart),
-            "false": len(false),
-            "falseRateUpper95": upper_limit(len(false), len(apart)),
-            "verdicts": Counter(pair["verdict"] for pair in apart),
-            "falsePairs": [[pair["a"], pair["b"]] for pair in false],
-            "smallestLog10P": min((pair["log10P"] for pair in apart), default=0),
-        },
-        "secondsPerComparison": round(
-            sum(pair["seconds"] for pair in pairs) / max(1, len(pairs)), 4
-        ),
+        "truth": str(truth(a, b, zoo)),
+        "kind": zoo[b].get("how", "") if "variantOf" in zoo[b] else "as given",
+        "sameValues": contents(a, zoo) == contents(b, zoo),
+        **found.document(),
     }
 
 

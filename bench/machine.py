@@ -46,3 +46,27 @@ def _at_most(hits: int, trials: int, rate: float) -> float:
         term *= (trials - k) / (k + 1) * rate / (1 - rate)
         total += term
     return total
+
+
+def interval(hits: int, trials: int) -> list[float] | None:
+    """Two-sided 95 % interval of a rate (Clopper & Pearson 1934), by bisection."""
+    if trials == 0:
+        return None
+    return [
+        round(1 - _limit(trials - hits, trials), 5),
+        round(_limit(hits, trials), 5),
+    ]
+
+
+def _limit(hits: int, trials: int) -> float:
+    """The rate at which ``hits`` or fewer have probability 0.025."""
+    if hits == trials:
+        return 1.0
+    low, high = hits / trials, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _at_most(hits, trials, middle) > 0.025:
+            low = middle
+        else:
+            high = middle
+    return high
