@@ -24,7 +24,8 @@ from pedigree.tensors.finite import check_finite
 from pedigree.tensors.header import PREFIX_BYTES, header_length, parse_header
 from pedigree.tensors.layout import Header, TensorInfo
 from pedigree.tensors.lines import check_rows, runs
-from pedigree.tensors.remarks import ERROR, INFO, Remark
+from pedigree.tensors.placement import check_placement, opening_remarks
+from pedigree.tensors.remarks import Remark
 from pedigree.tensors.shards import (
     WeightFiles,
     find_index,
@@ -82,8 +83,8 @@ class Checkpoint:
         files = {path: source.open(path) for path in weights.paths}
         headers = {path: _read_header(file, limits) for path, file in files.items()}
         tensors = _merge(headers, set(weights.placement.values()), limits)
-        remarks = _remarks(weights, headers, tensors)
-        _check_placement(weights, tensors)
+        remarks = opening_remarks(weights, headers, tensors)
+        check_placement(weights, tensors)
         metadata = {path: header.metadata for path, header in headers.items()}
         return cls(files, tensors, metadata, remarks, limits)
 
@@ -342,67 +343,3 @@ def _merge(
             path=next(iter(headers)),
         )
     return dict(sorted(found.items()))
-
-
-def _check_placement(weights: WeightFiles, tensors: Mapping[str, TensorInfo]) -> None:
-    for name, shard in weights.placement.items():
-        info = tensors.get(name)
-        if info is None or info.path != shard:
-            place = f"it is in {quote(info.path)}" if info else "no shard has it"
-            raise ArtifactError(
-                f"index {quote(weights.index_path)} places tensor {quote(name)} in "
-                f"{quote(shard)}, but {place}; the index belongs to other shards",
-                reason="MissingTensor",
-                path=shard,
-            )
-
-
-def _remarks(
-    weights: WeightFiles,
-    headers: Mapping[str, Header],
-    tensors: Mapping[str, TensorInfo],
-) -> list[Remark]:
-    remarks = [
-        Remark(
-            "UnreadWeights",
-            path,
-            f"weights in {quote(path)} were not compared, for the model's own do not "
-            "include them; remove the file or publish it as a model of its own",
-            ERROR,
-        )
-        for path in weights.unread
-    ]
-    if weights.placement:
-        unlisted = [
-            name
-            for name, info in tensors.items()
-            if name not in weights.placement and info.path in weights.placement.values()
-        ]
-        if unlisted:
-            remarks.append(
-                Remark(
-                    "UnlistedTensors",
-                    weights.index_path,
-                    f"index does not name {len(unlisted)} tensors of its shards, "
-                    f"such as {quote(unlisted[0])}; they were compared too",
-                )
-            )
-    crooked = sum(
-        _is_crooked(info) for header in headers.values() for info in header.tensors
-    )
-    if crooked:
-        remarks.append(
-            Remark(
-                "MisalignedTensors",
-                weights.paths[0],
-                f"{crooked} tensors do not begin at a multiple of their type's size; "
-                "some readers refuse or copy them",
-                INFO,
-            )
-        )
-    return remarks
-
-
-def _is_crooked(info: TensorInfo) -> bool:
-    size = DTYPES[info.dtype].bits // 8
-    return size > 1 and info.begin % size != 0
