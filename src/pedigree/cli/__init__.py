@@ -61,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code; the table is in ``docs/cli.md``.
     """
+    # Products here are small: a pool of threads makes them slower, by ten times on a
+    # machine that is busy, and takes memory.  Numerics are loaded after this.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         args = _parser().parse_args(arguments)

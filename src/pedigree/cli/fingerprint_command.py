@@ -14,6 +14,7 @@ from pedigree.cli.render import human_bytes, print_json, print_lines
 from pedigree.errors import ConfigError, quote
 
 SCHEMA = "pedigree.dev/fingerprint-made/v1"
+_SALT_MAX_BYTES = 1 << 20
 
 
 def register(subparsers: Any) -> None:
@@ -32,6 +33,20 @@ def register(subparsers: Any) -> None:
         metavar="FILE",
         help=f"where to keep it; the name must end in {FINGERPRINT_SUFFIX}",
     )
+    parser.add_argument(
+        "--profile",
+        choices=("auto", "minimal", "fast", "deep"),
+        default="auto",
+        help="how much to keep: fast reads below 1 %% of a large model, deep all; "
+        "auto is deep up to 268 MB of weights and fast above",
+    )
+    parser.add_argument(
+        "--salt",
+        type=Path,
+        metavar="FILE",
+        help="secret of at least 16 bytes that decides what is sampled; only "
+        "fingerprints of one salt can be compared",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -44,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
             f"{FINGERPRINT_SUFFIX}",
             reason="UsageInvalid",
         )
-    subject = read_subject(args.model)
+    from pedigree.fingerprint.spec import Profile
+
+    profile = None if args.profile == "auto" else Profile(args.profile)
+    subject = read_subject(args.model, profile=profile, salt=_salt(args.salt))
     made = subject.fingerprint
     if args.out is not None:
         from pedigree.registry.files import write_whole
@@ -56,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
                 "schema": SCHEMA,
                 **subject.to_dict(),
                 "reason": made.reason,
+                "notes": list(made.notes),
+                "salted": bool(made.settings.salted),
                 "unmappedTensors": made.unmapped,
                 "fingerprintBytes": len(made.encoded),
                 "out": str(args.out) if args.out else "",
@@ -65,7 +85,8 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_OK
     lines = [
         describe(subject),
-        f"fingerprint {made.digest} ({made.spec}, {human_bytes(len(made.encoded))})",
+        f"fingerprint {made.digest} "
+        f"({made.spec}, {made.profile.value}, {human_bytes(len(made.encoded))})",
     ]
     if made.unmapped:
         lines.append(f"{made.unmapped} tensors have no known role")
@@ -74,3 +95,18 @@ def run(args: argparse.Namespace) -> int:
     lines.append(f"{human_bytes(subject.bytes_read)} read, {subject.seconds:.2f} s")
     print_lines(*lines)
     return EXIT_OK
+
+
+def _salt(path: Path | None) -> bytes | None:
+    from pedigree.registry.files import read_bounded
+
+    if path is None:
+        return None
+    salt = read_bounded(path, _SALT_MAX_BYTES)
+    if salt is None:
+        raise ConfigError(
+            f"there is no salt {quote(str(path))}",
+            reason="UsageInvalid",
+            hint="make one with `head -c 32 /dev/urandom > FILE`",
+        )
+    return salt

@@ -15,6 +15,7 @@ from pedigree.refs import ModelRef, Scheme, parse
 
 if TYPE_CHECKING:
     from pedigree.fingerprint.model import Fingerprint
+    from pedigree.fingerprint.spec import Profile
     from pedigree.sources import SourceSettings
 
 FINGERPRINT_SUFFIX = ".fingerprint.safetensors"
@@ -53,7 +54,11 @@ class Subject:
             "parameters": made.parameters,
             "layers": made.shape.layers,
             "width": made.shape.width,
-            "fingerprint": {"digest": str(made.digest), "spec": made.spec},
+            "fingerprint": {
+                "digest": str(made.digest),
+                "spec": made.spec,
+                "profile": made.profile.value,
+            },
             "bytesRead": self.bytes_read,
         }
 
@@ -85,8 +90,16 @@ def source_settings() -> SourceSettings:
     )
 
 
-def read_subject(text: str) -> Subject:
+def read_subject(
+    text: str, *, profile: Profile | None = None, salt: bytes | None = None
+) -> Subject:
     """Read the fingerprint of a model, from its weights or as it was stored.
+
+    Args:
+        text: What the person typed.
+        profile: How much to keep; None for what suits the size of the model.  A
+            stored fingerprint is what it is.
+        salt: Secret that decides what is sampled, or None.
 
     Raises:
         PedigreeError: The model cannot be had or read.
@@ -95,14 +108,14 @@ def read_subject(text: str) -> Subject:
     ref = to_ref(text)
     if ref.scheme is Scheme.FILE and ref.location.endswith(FINGERPRINT_SUFFIX):
         return _read_stored(text, ref, started)
-    from pedigree.fingerprint.build import build_fingerprint
+    from pedigree.fingerprint.source import fingerprint_source
     from pedigree.sources import open_source
-    from pedigree.tensors.checkpoint import Checkpoint
 
     source = open_source(ref, source_settings())
-    checkpoint = Checkpoint.open(source)
     with byte_progress(f"reading {text}") as progress:
-        fingerprint = build_fingerprint(checkpoint, progress=progress)
+        fingerprint = fingerprint_source(
+            source, profile=profile, salt=salt, progress=progress
+        )
     return Subject(
         text,
         str(source.ref),

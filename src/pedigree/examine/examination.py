@@ -29,8 +29,10 @@ from pedigree.examine.doubts import doubts
 from pedigree.examine.listing import Listing, Progress, list_model
 from pedigree.examine.steady import SteadySource
 from pedigree.examine.watched import Cancelled, WatchedSource
-from pedigree.fingerprint.build import build_fingerprint
+from pedigree.fingerprint.build import automatic_profile
 from pedigree.fingerprint.model import Fingerprint
+from pedigree.fingerprint.source import fingerprint_source
+from pedigree.fingerprint.spec import V2, Profile
 from pedigree.refs import ModelRef, Scheme
 from pedigree.sources import SourceSettings, open_source, resolve_identity
 from pedigree.tensors.checkpoint import Checkpoint
@@ -59,10 +61,14 @@ class ExamineSettings:
     Attributes:
         sources: Where models may be read from.
         deadline_s: Seconds after which no further read begins; None for no end.
+        profile: How much of the weights is kept; None for all that can be had for
+            nothing: deep for files, whose bytes are all read anyway, else deep for
+            small models and fast for large ones.
     """
 
     sources: SourceSettings
     deadline_s: float | None = None
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,13 +171,38 @@ def _read_weights(
         # is a fact of this version of the parser, not of the one that kept it.
         checkpoint = Checkpoint.open(source, settings.sources.limits)
         remarks, parameters = checkpoint.remarks, checkpoint.parameters
+        profile = _profile(source, settings, checkpoint)
         kept = store.get(listing.manifest.digest) if store is not None else None
-        if kept is not None:
+        if kept is not None and _serves(kept, profile):
             return _Weights(kept, parameters, True, remarks, None)
-        fingerprint = build_fingerprint(checkpoint, progress=_stage(progress))
+        found: list[Remark] = []
+        fingerprint = fingerprint_source(
+            source,
+            checkpoint=checkpoint,
+            profile=profile,
+            limits=settings.sources.limits,
+            progress=_stage(progress),
+            remarks=found,
+        )
     except ArtifactError as error:
         return _Weights(None, parameters, False, remarks, error)
-    return _Weights(fingerprint, parameters, False, remarks, None)
+    return _Weights(fingerprint, parameters, False, (*remarks, *found), None)
+
+
+def _profile(
+    source: WatchedSource, settings: ExamineSettings, checkpoint: Checkpoint
+) -> Profile:
+    if settings.profile is not None:
+        return settings.profile
+    if source.ref.scheme is Scheme.FILE:
+        return Profile.DEEP
+    return automatic_profile(checkpoint)
+
+
+def _serves(kept: Fingerprint, wanted: Profile) -> bool:
+    """Whether a kept fingerprint says all that a new one would."""
+    order = tuple(Profile)
+    return kept.settings == V2 and order.index(kept.profile) >= order.index(wanted)
 
 
 def _stage(progress: Progress | None) -> Callable[[int, int], None] | None:
