@@ -4,11 +4,11 @@
     python -m bench.kit_signals FOLDER --expected PAIRS.json [--out FILE.json]
 
 ``FOLDER`` holds one folder per model, each with a ``zoo.json`` that says ``parents``
-and ``linked``.  ``PAIRS.json`` is a list of maps with ``a``, ``b`` and the kit's value of
-each signal in lower case (``null`` where it has none).  Prints one JSON document: per
-signal how many values are equal within 1e-5, the largest difference, and how well the
-signal tells related pairs from unrelated ones (area under the ROC curve): the reason
-that none of them decides.
+and ``linked``.  ``PAIRS.json`` is a list of maps with ``a``, ``b`` and the kit's value
+of each signal in lower case (``null`` where it has none).  Prints one JSON document:
+per signal how many values are equal within 1e-5, the largest difference, and how well
+it tells related pairs from unrelated ones (area under the ROC curve): the reason that
+none of them decides.
 """
 
 from __future__ import annotations
