@@ -22,7 +22,9 @@ from pedigree.cli.render import human_bytes, print_json, print_lines, print_tabl
 from pedigree.lineage.classes import LineageClass
 
 if TYPE_CHECKING:
-    from pedigree.registry.scan import Ranked
+    from pedigree.registry import Registry
+    from pedigree.registry.path import Step
+    from pedigree.registry.scan import Ranked, Scan
 
 SCHEMA = "pedigree.dev/scan/v1"
 SHOWN_MAX = 20
@@ -33,12 +35,18 @@ def register(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "scan",
         help="say which known models a model descends from",
-        description="Compare a model with every reference of a registry, best first. "
-        "The p-values hold over the whole scan. Exits with 4 if the registry is empty.",
+        description="Find the references of a registry that a model descends from, "
+        "best first. The p-values hold over all references, compared or not. "
+        "Exits with 4 if the registry is empty.",
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "--registry", type=Path, required=True, metavar="DIR", help="known models"
+    )
+    parser.add_argument(
+        "--exhaustive",
+        action="store_true",
+        help="compare every reference, also those that are far in every code",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     add_fail_on(parser)
@@ -49,38 +57,69 @@ def run(args: argparse.Namespace) -> int:
     """Scan one model."""
     fail_on = fail_classes(args.fail_on)
     from pedigree.registry import Registry
-    from pedigree.registry.scan import compare_all
+    from pedigree.registry.path import lineage_path
+    from pedigree.registry.scan import scan_registry
 
     started = time.perf_counter()
-    references = Registry.open(args.registry).references()
+    registry = Registry.open(args.registry)
     subject = read_subject(args.model)
-    ranked = compare_all(subject.fingerprint, references, power=args.json)
+    found = scan_registry(
+        subject.fingerprint, registry, exhaustive=args.exhaustive, power=args.json
+    )
+    path = lineage_path(found, registry)
     seconds = time.perf_counter() - started
     if args.json:
-        print_json(
-            {
-                "schema": SCHEMA,
-                "model": subject.to_dict(),
-                "registryDigest": str(references.digest),
-                "references": len(references),
-                "matches": [
-                    {"reference": r.reference, **comparison_dict(r.comparison)}
-                    for r in ranked
-                ],
-                "bytesRead": subject.bytes_read,
-                "seconds": round(seconds, 4),
-            }
-        )
+        print_json(_document(subject, registry, found, path, seconds))
     else:
-        _print(subject, ranked, seconds)
-    if not ranked:
+        _print(subject, found, path, seconds)
+    if not found.references:
         return EXIT_NOTHING_TO_CHECK
-    failing = is_failing([r.comparison for r in ranked], fail_on)
+    failing = is_failing([r.comparison for r in found.ranked], fail_on)
     return EXIT_NEGATIVE if failing else EXIT_OK
 
 
-def _print(subject: Subject, ranked: Sequence[Ranked], seconds: float) -> None:
-    print_lines(describe(subject), "", _sentence(ranked))
+def _document(
+    subject: Subject,
+    registry: Registry,
+    found: Scan,
+    path: Sequence[Step],
+    seconds: float,
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "model": subject.to_dict(),
+        "registryDigest": str(registry.digest),
+        "references": found.references,
+        "matches": [
+            {"reference": r.reference, **comparison_dict(r.comparison)}
+            for r in found.ranked
+        ],
+        "screened": found.screened,
+        "far": found.far,
+        "incomparable": list(found.incomparable),
+        "path": [
+            {
+                "name": step.name,
+                "relation": step.relation,
+                "source": step.source,
+                "known": step.known,
+                "advisories": [{"id": a.id, "text": a.text} for a in step.advisories],
+            }
+            for step in path
+        ],
+        "bytesRead": subject.bytes_read,
+        "seconds": round(seconds, 4),
+    }
+
+
+def _print(subject: Subject, found: Scan, path: Sequence[Step], seconds: float) -> None:
+    ranked = found.ranked
+    print_lines(describe(subject), "", _sentence(found))
+    if path:
+        print_lines("path: " + " -> ".join([*(s.name for s in path), subject.name]))
+    for step in path:
+        for advisory in step.advisories:
+            print_lines(f"advisory {advisory.id} ({step.name}): {advisory.text}")
     print_table(
         ("reference", "verdict", "relation", "log10 p", "test", "effect"),
         [_row(item) for item in ranked[:SHOWN_MAX]],
@@ -88,14 +127,24 @@ def _print(subject: Subject, ranked: Sequence[Ranked], seconds: float) -> None:
     )
     if len(ranked) > SHOWN_MAX:
         print_lines(f"and {len(ranked) - SHOWN_MAX} more; --json lists all")
+    if found.incomparable:
+        print_lines(
+            f"{len(found.incomparable)} references follow another format or salt and "
+            f"could not be compared, such as {found.incomparable[0]}"
+        )
     size = human_bytes(subject.bytes_read)
-    print_lines(f"{len(ranked)} references, {size} read, {seconds:.2f} s")
+    looked = f"{len(ranked)} compared, {found.screened} screened, {found.far} far"
+    print_lines(
+        f"{found.references} references: {looked}; {size} read, {seconds:.2f} s"
+    )
 
 
-def _sentence(ranked: Sequence[Ranked]) -> str:
-    if not ranked:
+def _sentence(found: Scan) -> str:
+    if not found.references:
         return "the registry has no references: nothing was checked"
-    best = ranked[0]
+    if not found.ranked:
+        return "NoEvidence: no reference is near enough to be compared"
+    best = found.ranked[0]
     if best.comparison.lineage.descends:
         return f"{best.comparison.lineage} from {best.reference}: the closest of all"
     if best.comparison.lineage is LineageClass.NO_EVIDENCE:

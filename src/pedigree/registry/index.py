@@ -180,7 +180,8 @@ class Index:
 
     def fingerprint_digest(self, number: int) -> bytes:
         """Raw digest of one fingerprint."""
-        return self._digests[number].tobytes()
+        raw: bytes = self._digests[number].tobytes()
+        return raw
 
     def place(self, number: int) -> Place:
         """Where one fingerprint is."""

@@ -2,7 +2,8 @@
 """One model against all known ones.
 
 The p-values hold over the whole scan: every comparison is corrected for the number of
-references.  The order in which references are given changes nothing.
+references, those included that were not worth comparing.  The order in which references
+are given changes nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +15,15 @@ from datetime import UTC, datetime
 from pedigree.evidence import Lineage, Match
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.lineage.classes import LineageClass
-from pedigree.lineage.compare import compare
+from pedigree.lineage.compare import compare, run_test
 from pedigree.lineage.results import Comparison
+from pedigree.registry.candidates import (
+    Candidates,
+    all_numbers,
+    candidates,
+    fingerprints_of,
+)
+from pedigree.registry.folder import Registry
 from pedigree.registry.references import ReferenceSet
 
 _RANK = {
@@ -28,12 +36,94 @@ _RANK = {
 }
 
 
+SCREEN = ("HASH", "ALIGN-neuron", "ALIGN-residual", "EMB", "MATCH", "QF")
+"""Tests that a reference is screened with if no code says that it is near: the cheap
+ones, and those that see through rearranged weights."""
+SCREEN_LOG10_P = -3.0
+"""A screened reference is compared if a test gives this, uncorrected: one in 170
+unrelated ones is compared for nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ranked:
     """One reference, and what the model is to it (as B to A)."""
 
     reference: str
     comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a scan of a registry found.
+
+    Attributes:
+        ranked: References that were compared, best first.
+        references: How many the registry holds; p-values are corrected for all.
+        screened: How many were only screened, and showed nothing.
+        incomparable: Names of references that follow another format or salt.
+    """
+
+    ranked: tuple[Ranked, ...]
+    references: int
+    screened: int
+    incomparable: tuple[str, ...]
+
+    @property
+    def far(self) -> int:
+        """References that no code and no shape brought near enough to look at."""
+        seen = len(self.ranked) + self.screened + len(self.incomparable)
+        return self.references - seen
+
+
+def scan_registry(
+    fingerprint: Fingerprint,
+    registry: Registry,
+    *,
+    exhaustive: bool = False,
+    power: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scan:
+    """Find the references of a registry that a model descends from.
+
+    Args:
+        fingerprint: Of the model.
+        registry: Known models; entries of the kit are left to :mod:`kit`.
+        exhaustive: Whether to compare every reference, near or not.
+        power: Whether to compute what each negative would have seen.
+        progress: Told (references looked at, references to look at).
+
+    Raises:
+        PedigreeError: A reference that has to be looked at is damaged or away; it is
+            not left out.
+    """
+    family = fingerprints_of(registry)
+    chosen = candidates(registry, fingerprint)
+    if exhaustive:
+        chosen = Candidates(tuple(all_numbers(registry)), ())
+    total = len(chosen.compared) + len(chosen.screened)
+    ranked, incomparable, screened = [], [], 0
+    for done, number in enumerate((*chosen.compared, *chosen.screened), start=1):
+        table, place = registry.at(number)
+        name = table.name(place)
+        reference = registry.fingerprint_at(table, place)
+        if reference.settings != fingerprint.settings:
+            incomparable.append(name)
+        elif done > len(chosen.compared) and not _shows(reference, fingerprint):
+            screened += 1
+        else:
+            found = compare(reference, fingerprint, family_size=family, power=power)
+            ranked.append(Ranked(name, found))
+        if progress is not None:
+            progress(done, total)
+    return Scan(
+        tuple(sorted(ranked, key=_order)), family, screened, tuple(sorted(incomparable))
+    )
+
+
+def _shows(a: Fingerprint, b: Fingerprint) -> bool:
+    """Whether screening finds anything; stops at the first test that does."""
+    results = (run_test(name, a, b, alpha_log10=None) for name in SCREEN)
+    return any(r.ran and r.log10_p <= SCREEN_LOG10_P for r in results)
 
 
 def compare_all(

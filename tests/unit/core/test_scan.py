@@ -62,7 +62,8 @@ def test_numbers_are_integers_rounded_towards_zero() -> None:
     assert isinstance(match.log10_p, int)
     assert exact.log10_p <= match.log10_p < exact.log10_p + 1
     assert 900 <= match.effect_permille <= 1000
-    assert match.test == "ALIGN-neuron"
+    assert exact.deciding is not None
+    assert match.test == exact.deciding.name
 
 
 def test_evidence_survives_being_stored() -> None:
