@@ -106,6 +106,11 @@ def _two_towers(shapes: Shapes) -> Shapes:
     return {**shapes} | {n.replace("stage", "other"): s for n, s in shapes.items()}
 
 
+def _more_blocks_elsewhere(shapes: Shapes) -> Shapes:
+    stem = "net.vision.7.ffn."
+    return {**shapes} | {stem + "up.weight": (20, 8), stem + "down.weight": (8, 20)}
+
+
 def _two_embeddings(shapes: Shapes) -> Shapes:
     return {**shapes} | {"net.more.weight": (100, 8)}
 
@@ -119,7 +124,15 @@ def _both_ways(shapes: Shapes) -> Shapes:
 
 
 @pytest.mark.parametrize(
-    "change", [_without_words, _two_towers, _two_embeddings, _square, _both_ways]
+    "change",
+    [
+        _without_words,
+        _two_towers,
+        _more_blocks_elsewhere,
+        _two_embeddings,
+        _square,
+        _both_ways,
+    ],
 )
 def test_what_could_be_read_in_two_ways_is_not_mapped(change: object) -> None:
     assert callable(change)
