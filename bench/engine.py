@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,26 @@ def verdict(a: Fingerprint, b: Fingerprint, *, family_size: int = 1) -> Verdict:
     said = compare(a, b, family_size=family_size, power=False)
     seconds = time.perf_counter() - started
     return Verdict(str(said.lineage), said.log10_p, seconds, said)
+
+
+def layer_scores(a: Fingerprint, b: Fingerprint) -> list[tuple[int, int, float]]:
+    """(layer of B, layer of A, score) of the layer map of a comparison."""
+    found = compare(a, b, power=False).layer_map
+    if found is None:
+        return []
+    return [
+        (_layer(own), _layer(theirs), found.scores[row][column])
+        for row, theirs in enumerate(found.labels_a)
+        for column, own in enumerate(found.labels_b)
+    ]
+
+
+def _layer(label: str) -> int:
+    return int(label.partition("/")[0])
+
+
+def merge_shares(
+    model: Fingerprint, references: Mapping[str, Fingerprint]
+) -> dict[str, float] | None:
+    """Share of each reference in a merge; None if the engine does not call it one."""
+    return None
