@@ -7,19 +7,13 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from pedigree.cli.plain_words import TESTS
 from pedigree.cli.render import print_table
 from pedigree.errors import ConfigError, quote
 from pedigree.lineage.classes import LineageClass
 
 if TYPE_CHECKING:
     from pedigree.lineage.results import Comparison, TestResult
-
-_SURVIVES = {
-    "HASH": "renaming, resharding, casts; not any edit of a tensor",
-    "ALIGN-neuron": "tuning, quantising, pruning, merging; not permuted neurons",
-    "ALIGN-residual": "the same; not permuted or rotated channels",
-    "GAMMA": "most edits of matrices; not folded norms",
-}
 
 
 def comparison_dict(found: Comparison) -> dict[str, Any]:
@@ -86,7 +80,7 @@ def _row(test: TestResult) -> tuple[str, ...]:
         f"{test.log10_p:.1f}",
         str(test.n),
         "-" if smallest is None else f"{smallest:.2f}",
-        test.detail if is_hash else _SURVIVES[test.name],
+        test.detail if is_hash else TESTS[test.name].survives,
     )
 
 
