@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Are the p-values of unrelated models what they say?
 
-    python -m bench.null_calibration FOLDER [--draws N] [--out FILE.json]
+    python -m bench.null_calibration FOLDER... [--draws N] [--out FILE.json]
 
-Three nulls, from the most real to the most numerous:
+Folders hold models with a ``zoo.json`` each; ``python -m bench.null_bases`` makes many.
+For every test with a permutation null and every pair of architectures:
 
-``models``
-    Every pair of layers of models that were trained apart, as they are; and for the
-    neuron axis every pair of different layers of one model, which are independent
-    pairings too.  This is the only one that tests *exchangeability itself*; its tests
-    number in the hundreds and share models, so its intervals are wide.
+``bases``
+    Every pair of blocks of models from different random numbers (students included),
+    as they are: this alone tests *exchangeability itself*.  Models are few and cells
+    share them; the interval is exact all the same, see ``bench.null_relabel``.
+``all``
+    The same with all descendants, which repeat their bases; the interval is by the
+    jackknife, leaving out one base with all its descendants at a time.
 ``repaired``
-    The same pairs of layers with the rows of one side permuted at random, over and
-    over.  A permuted model computes the same function, so each is as good a null; this
-    tests the p-values on real similarity matrices.
+    The same cells with the rows of one side permuted at random, over and over.  A
+    permuted model computes the same function, so each is as good a null.
+``whole``
+    Whole tests, all cells and their correction included, on re-paired models: shares of
+    p-values at or below 0.1 and 0.01, which must not exceed them.
 ``made``
-    Matrices made to be nasty: heavy tails, outlier channels, a common direction, low
-    rank, few rows.
+    Rows made to be nasty (``bench.null_made``).
+``tail``
+    Proven bounds at the thresholds that decide, against simulation
+    (``bench.null_tail``), on cells of real models.
 
-For each: mean and deviation of Z; the inflation factor median(x^2) / 0.4549, with x the
-normal quantile of the reported p-value, and the same of Z itself; the interval that
-holds 95 % of the factors of as many exact and independent tests; the share of p-values
-at or below each power of ten over that power, and the same for a normal tail of Z; and
-points of the QQ plot.
+The inflation factor is median(x^2) / 0.4549, with x the normal quantile of the reported
+p-value; ``inflationOfZ`` is the same of Z itself.
 """
 
 from __future__ import annotations
@@ -31,104 +35,124 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from itertools import combinations
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from bench.genealogy import read_zoo
 from bench.machine import machine_facts
+from bench.null_made import MADE
+from bench.null_models import TESTS, Pair, bases, group, independent, load
+from bench.null_relabel import CHI2_MEDIAN, inflation, relabelled, scores
+from bench.null_tail import log10_tail
 from numpy.typing import NDArray
 
-from pedigree.fingerprint.build import build_fingerprint
-from pedigree.fingerprint.model import Fingerprint
-from pedigree.lineage.align import neuron_blocks, residual_blocks
-from pedigree.lineage.axis import Blocks
-from pedigree.lineage.gamma import norm_blocks
-from pedigree.lineage.permutation import centre, tail
-from pedigree.lineage.results import TestResult
-from pedigree.refs import parse
-from pedigree.sources import SourceSettings, open_source
-from pedigree.tensors.checkpoint import Checkpoint
+from pedigree.lineage.axis import run
+from pedigree.lineage.permutation import centre, log10_bound, tail
 
-Matrix = NDArray[np.float64]
-CHI2_MEDIAN = 0.4549364
+Vector = NDArray[np.float64]
+RELABELLINGS = 300
 
 
 def main() -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    # Made matrices mostly need Monte Carlo, at 20 ms each: a fifth of the draws.
-    parser.add_argument("--draws", type=int, default=10_000)
+    parser = argparse.ArgumentParser(prog="python -m bench.null_calibration")
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument(
+        "--draws", type=int, default=10_000, help="re-pairings per test"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     random = np.random.default_rng(20261123)
-    bases = _bases(args.folder)
-    pairs = list(_independent(bases))
-    document = {
-        "schema": "pedigree.dev/bench/null-calibration/v1",
+    zoo = read_zoo(args.folders)
+    models = load(zoo)
+    document: dict[str, Any] = {
+        "schema": "pedigree.dev/bench/null-calibration/v2",
         "machine": machine_facts(),
-        "bases": sorted(bases),
-        "models": _of_models(pairs, bases),
-        "repaired": _repaired(pairs, args.draws, random),
-        "made": {
-            name: _summary(*_draw(make, args.draws // 5, random))
-            for name, make in MADE.items()
-        },
+        "models": sorted(models),
+        "groups": sorted({group(name, zoo) for name in models}),
     }
-    text = json.dumps(document, indent=1)
+    for test in TESTS:
+        every = list(independent(models, zoo, test))
+        apart = [p for p in every if {p.a, p.b} <= bases(zoo)]
+        document[test] = _of_test(apart, args.draws, random)
+        document[test]["all"] = _jackknife(every, zoo)
+        print(f"{test}: {len(every)} pairs", file=sys.stderr, flush=True)
+    document["made"] = {
+        name: _summary(*_made(name, args.draws // 5, random)) for name in MADE
+    }
     if args.out:
-        args.out.write_text(text + "\n")
+        args.out.write_text(json.dumps(document, indent=1) + "\n")
     print(_table(document))
     return 0
 
 
-def _bases(folder: Path) -> dict[str, Fingerprint]:
-    """Models trained from random initialisation: no parents, or distilled."""
-    found = {}
-    for path in sorted(folder.glob("*/zoo.json")):
-        facts = json.loads(path.read_text())
-        if not facts["parents"] or facts.get("linked") == "distilled":
-            source = open_source(
-                parse(f"file://{path.parent.resolve()}"), SourceSettings()
-            )
-            found[path.parent.name] = build_fingerprint(Checkpoint.open(source))
-    return found
-
-
-Pair = tuple[str, str, Blocks, Blocks]
-
-
-def _independent(bases: Mapping[str, Fingerprint]) -> Iterator[Pair]:
-    """(test, label, A, B) for every pair of bases the test can compare."""
-    for a, b in combinations(sorted(bases), 2):
-        first, second = bases[a], bases[b]
-        for name, blocks in (
-            ("ALIGN-neuron", neuron_blocks(first, second)),
-            ("ALIGN-residual", residual_blocks(first, second)),
-        ):
-            if not isinstance(blocks, TestResult):
-                yield (name, f"{a}:{b}", *blocks)
-        if first.shape.width == second.shape.width:
-            yield "GAMMA", f"{a}:{b}", norm_blocks(first), norm_blocks(second)
-
-
-def _of_models(pairs: list[Pair], bases: Mapping[str, Fingerprint]) -> dict[str, Any]:
-    found: dict[str, list[tuple[float, float]]] = {}
-    for name, _, a, b in pairs:
-        cells = found.setdefault(name, [])
-        cells.extend(_cell(x, y) for x in a.rows for y in b.rows)
-    within = found.setdefault("ALIGN-neuron, layers of one model", [])
-    for model in bases.values():
-        blocks = neuron_blocks(model, model)
-        if not isinstance(blocks, TestResult):
-            rows = blocks[0].rows
-            within.extend(_cell(x, y) for x, y in combinations(rows, 2))
+def _of_test(
+    pairs: list[Pair], draws: int, random: np.random.Generator
+) -> dict[str, Any]:
+    kinds = sorted({pair.kind for pair in pairs})
+    by_kind = {kind: [p for p in pairs if p.kind == kind] for kind in kinds}
     return {
-        name: _summary(*np.array(cells).T)  # (tests, 2) -> Z and log10 p
-        for name, cells in found.items()
+        "bases": _of_models(pairs, random),
+        "repaired": {
+            kind: _summary(*_repaired(mine, draws // len(kinds), random))
+            for kind, mine in by_kind.items()
+        },
+        "whole": _whole(pairs, draws // 20, random),
+        "tail": _tail(pairs, random),
+    }
+
+
+def _of_models(pairs: list[Pair], random: np.random.Generator) -> dict[str, Any]:
+    """Cells as they are, and where chance alone puts their inflation factor."""
+    cells = [
+        [_cell(x, y) for x in pair.rows[0] for y in pair.rows[1]] for pair in pairs
+    ]
+    z, log10_p = np.array([cell for pair in cells for cell in pair]).T
+    kinds = np.array(
+        [pair.kind for pair, of in zip(pairs, cells, strict=True) for _ in of]
+    )
+    null = relabelled(pairs, RELABELLINGS, random)  # (draws, cells)
+    result = {}
+    for kind in ("any", *sorted(set(kinds))):
+        mine = np.full(len(kinds), True) if kind == "any" else kinds == kind
+        factors = inflation(null[:, mine])
+        low, high = np.quantile(factors, [0.025, 0.975])
+        rank = float((factors >= inflation(z[mine])).mean())
+        result[str(kind)] = _summary(z[mine], log10_p[mine]) | {
+            "pairs": sum(kind in (pair.kind, "any") for pair in pairs),
+            "inflationByChance95": [round(float(low), 3), round(float(high), 3)],
+            "twoSidedP": round(min(1.0, 2 * min(rank, 1 - rank) + 2 / RELABELLINGS), 3),
+        }
+    return result
+
+
+def _jackknife(pairs: list[Pair], zoo: Mapping[str, Any]) -> dict[str, Any]:
+    """Inflation of Z over all independent pairs, with a leave-one-group-out error."""
+    z = [scores(pair).reshape(-1) for pair in pairs]
+    sides = [{group(pair.a, zoo), group(pair.b, zoo)} for pair in pairs]
+    everything = np.concatenate(z)
+    left_out = [
+        inflation(np.concatenate(kept))
+        for name in sorted(set.union(*sides))
+        if (kept := [x for x, s in zip(z, sides, strict=True) if name not in s])
+    ]
+    count = len(left_out)
+    error = math.sqrt((count - 1) * float(np.var(left_out)))
+    factor = float(inflation(everything))
+    return {
+        "pairs": len(pairs),
+        "tests": len(everything),
+        "deviation": round(float(everything.std()), 3),
+        "maximum": round(float(everything.max()), 2),
+        "inflationOfZ": round(factor, 3),
+        "jackknife95": [
+            round(factor - 1.96 * error, 3),
+            round(factor + 1.96 * error, 3),
+        ],
     }
 
 
@@ -138,73 +162,85 @@ def _cell(a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[float, floa
 
 
 def _repaired(
-    pairs: list[Pair], draws: int, random: np.random.Generator
+    pairs: Sequence[Pair], draws: int, random: np.random.Generator
+) -> tuple[Vector, Vector]:
+    cells = []
+    for _ in range(draws):
+        a, b = pairs[int(random.integers(len(pairs)))].rows
+        x, y = a[random.integers(len(a))], b[random.integers(len(b))]
+        cells.append(_cell(x, y[random.permutation(len(y))]))
+    z, log10_p = np.array(cells).T
+    return z, log10_p
+
+
+def _whole(
+    pairs: Sequence[Pair], draws: int, random: np.random.Generator
 ) -> dict[str, Any]:
-    result = {}
-    for name in ("ALIGN-neuron", "ALIGN-residual", "GAMMA"):
-        mine = [(a.rows, b.rows) for test, _, a, b in pairs if test == name]
-
-        def make(
-            random: np.random.Generator, mine: list[Any] = mine
-        ) -> tuple[Matrix, Matrix]:
-            a, b = mine[random.integers(len(mine))]
-            return a[random.integers(len(a))], b[random.integers(len(b))]
-
-        result[name] = _summary(*_draw(make, draws, random))
-    return result
-
-
-Maker = Callable[[np.random.Generator], tuple[Matrix, Matrix]]
-
-
-def _draw(
-    make: Maker, draws: int, random: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Z and log10 p of ``draws`` random pairings."""
-    z, p = np.zeros(draws), np.zeros(draws)
-    for k in range(draws):
-        a, b = make(random)
-        c = a.astype(float) @ b[random.permutation(len(b))].astype(float).T
-        found = tail([centre(c)], seed=k)
-        z[k], p[k] = found.z, found.log10_p
-    return z, p
+    """P-values of whole tests; each block, or the whole model, is permuted."""
+    found = []
+    for _ in range(draws):
+        pair = pairs[int(random.integers(len(pairs)))]
+        axis = TESTS[pair.test][0]
+        a, b = pair.blocks
+        n = pair.rows[1].shape[1]
+        one = random.permutation(n)
+        orders = [one if axis.shared else random.permutation(n) for _ in b.rows]
+        rows = np.array(
+            [x[order] for x, order in zip(b.rows, orders, strict=True)]
+        ).reshape(b.rows.shape)
+        other = replace(b, rows=rows, common=b.common[one])
+        found.append(run(axis, a, other, alpha_log10=None).log10_p)
+    log10_p = np.array(found)
+    return {
+        "tests": draws,
+        "ratio": {
+            f"1e-{k}": round(float((log10_p <= -k).mean()) * 10**k, 3) for k in (1, 2)
+        },
+        "smallestLog10P": round(float(log10_p.min()), 2),
+    }
 
 
-def _heavy(random: np.random.Generator, n: int, df: float) -> tuple[Matrix, Matrix]:
-    a, b = random.standard_t(df, (2, n, 96))
-    return a, b
+def _tail(
+    pairs: Sequence[Pair], random: np.random.Generator, cells: int = 4
+) -> dict[str, Any]:
+    """log10 of the bound less that of the simulated probability, at three levels."""
+    levels = (-7.0, -10.0, -15.0)
+    excess: list[list[float]] = []
+    for _ in range(cells):
+        a, b = pairs[int(random.integers(len(pairs)))].rows
+        x, y = a[random.integers(len(a))], b[random.integers(len(b))]
+        d = centre(x.astype(float) @ y.astype(float).T)
+        at = [_level(d, level) for level in levels]
+        estimates = log10_tail(d, at, random)
+        excess.append(
+            [
+                round(log10_bound([d], t) - p, 2)
+                for t, p in zip(at, estimates, strict=True)
+            ]
+        )
+    return {
+        f"1e{level:.0f}": [row[k] for row in excess] for k, level in enumerate(levels)
+    }
 
 
-def _outliers(random: np.random.Generator) -> tuple[Matrix, Matrix]:
-    """Three rows of both models are twelve times as large, and share a direction."""
-    a, b = random.standard_t(4, (2, 64, 96))
-    a[:3] *= 12
-    b[:3] *= 12
-    return a + 2 * a[:1] / 12, b + 2 * b[:1] / 12
+def _level(d: NDArray[np.float64], log10_p: float) -> float:
+    """The statistic whose bound is a p-value."""
+    low, high = 0.0, float(d.max(axis=1).sum())
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (
+            (low, middle) if log10_bound([d], middle) <= log10_p else (middle, high)
+        )
+    return high
 
 
-def _low_rank(random: np.random.Generator) -> tuple[Matrix, Matrix]:
-    factor = random.normal(size=(2, 96))
-    a, b = random.exponential(size=(2, 64, 2)) @ factor
-    return a, b
-
-
-def _one_row(random: np.random.Generator) -> tuple[Matrix, Matrix]:
-    """All of the similarity is in one row of each: T has two values."""
-    a, b = random.normal(0, 1e-3, (2, 64, 96))
-    a[0] += 1
-    b[0] += 1
-    return a, b
-
-
-MADE: dict[str, Maker] = {
-    "normal, 64 rows": lambda r: (r.normal(size=(64, 96)), r.normal(size=(64, 96))),
-    "Student t3, 64 rows": lambda r: _heavy(r, 64, 3),
-    "Student t2, 16 rows": lambda r: _heavy(r, 16, 2),
-    "outlier rows, common mean": _outliers,
-    "rank 2, exponential": _low_rank,
-    "one row holds all": _one_row,
-}
+def _made(name: str, draws: int, random: np.random.Generator) -> tuple[Vector, Vector]:
+    cells = []
+    for _ in range(draws):
+        a, b = MADE[name](random)
+        cells.append(_cell(a, b[random.permutation(len(b))]))
+    z, log10_p = np.array(cells).T
+    return z, log10_p
 
 
 def _expected(count: int) -> list[float]:
@@ -217,7 +253,7 @@ def _expected(count: int) -> list[float]:
     return [round(max(0.0, 1 - error), 3), round(1 + error, 3)]
 
 
-def _summary(z: NDArray[np.float64], log10_p: NDArray[np.float64]) -> dict[str, Any]:
+def _summary(z: Vector, log10_p: Vector) -> dict[str, Any]:
     normal = np.array([0.5 * math.erfc(x / math.sqrt(2)) for x in z])
     ordered = np.sort(log10_p)
     inverse = NormalDist().inv_cdf
@@ -228,8 +264,8 @@ def _summary(z: NDArray[np.float64], log10_p: NDArray[np.float64]) -> dict[str, 
         "mean": round(float(z.mean()), 3),
         "deviation": round(float(z.std()), 3),
         "maximum": round(float(z.max()), 2),
-        "inflation": round(float(np.median(quantiles**2)) / CHI2_MEDIAN, 3),
-        "inflationOfZ": round(float(np.median(z**2)) / CHI2_MEDIAN, 3),
+        "inflation": round(float(inflation(quantiles)), 3),
+        "inflationOfZ": round(float(inflation(z)), 3),
         "inflationIfExact95": _expected(len(z)),
         "ratio": {
             f"1e-{k}": [
@@ -240,10 +276,7 @@ def _summary(z: NDArray[np.float64], log10_p: NDArray[np.float64]) -> dict[str, 
         },
         "smallestLog10P": round(float(ordered[0]), 2),
         "qq": [
-            [
-                round(math.log10((i + 0.5) / len(z)), 3),
-                round(float(ordered[i]), 3),
-            ]
+            [round(math.log10((i + 0.5) / len(z)), 3), round(float(ordered[i]), 3)]
             for i in places
         ],
     }
@@ -251,25 +284,37 @@ def _summary(z: NDArray[np.float64], log10_p: NDArray[np.float64]) -> dict[str, 
 
 def _table(document: Mapping[str, Any]) -> str:
     lines = [
-        "| null | tests | sd of Z | max Z | inflation [95 % if exact] | of Z "
-        "| p/alpha at 1e-2, 1e-3, 1e-4 (normal tail) |",
+        "| null | tests | sd of Z | max Z | inflation [95 % by chance] | of Z "
+        "| p/alpha at 1e-1, 1e-2, 1e-3 (normal tail) |",
         "|---|---|---|---|---|---|---|",
     ]
-    for null in ("models", "repaired", "made"):
-        for name, s in document[null].items():
-            low, high = s["inflationIfExact95"]
-            ratios = (
-                " ".join(
-                    f"{s['ratio'][f'1e-{k}'][0]} ({s['ratio'][f'1e-{k}'][1]})"
-                    for k in (2, 3, 4)
-                )
-                if "ratio" in s
-                else "-"
-            )
-            lines.append(
-                f"| {null}: {name} | {s['tests']} | {s['deviation']} | {s['maximum']} "
-                f"| {s['inflation']} [{low}, {high}] | {s['inflationOfZ']} | {ratios} |"
-            )
+
+    def row(name: str, s: Mapping[str, Any]) -> str:
+        low, high = s.get("inflationByChance95", s["inflationIfExact95"])
+        ratios = " ".join(
+            f"{s['ratio'][f'1e-{k}'][0]} ({s['ratio'][f'1e-{k}'][1]})"
+            for k in (1, 2, 3)
+        )
+        return (
+            f"| {name} | {s['tests']} | {s['deviation']} | {s['maximum']} "
+            f"| {s['inflation']} [{low}, {high}] | {s['inflationOfZ']} | {ratios} |"
+        )
+
+    for null in ("bases", "repaired"):
+        for test in TESTS:
+            for kind, s in document[test][null].items():
+                lines.append(row(f"{null}: {test}, {kind}", s))
+    lines += [row(f"made: {name}", s) for name, s in document["made"].items()]
+    lines += ["", "| test | pairs | cells | inflation of Z, all | jackknife 95 % |"]
+    lines += ["|---|---|---|---|---|"]
+    for test in TESTS:
+        s = document[test]["all"]
+        lines.append(
+            f"| {test} | {s['pairs']} | {s['tests']} | {s['inflationOfZ']} "
+            f"| {s['jackknife95']} |"
+        )
+    lines += ["", *(f"{t}: whole {document[t]['whole']}" for t in TESTS)]
+    lines += ["", *(f"{t}: tail {document[t]['tail']}" for t in TESTS)]
     return "\n".join(lines)
 
 
