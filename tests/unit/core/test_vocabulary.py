@@ -264,12 +264,13 @@ def test_anchors_agree_between_vocabularies_of_other_order_and_size() -> None:
     assert a[:16].tolist() == here.token_hashes[anchors_by_bytes(here, 16)].tolist()
 
 
-def test_short_plain_tokens_are_anchors_before_all_others() -> None:
-    words = [b"longword", b"\xff", b"ab", b"\n", b" c", b"abcd"]
-    vocabulary = _words(words, list(range(6)))
+def test_single_characters_then_short_plain_tokens_are_anchors_before_others() -> None:
+    words = [b"longword", b"\xff", b"ab", b"\n", b" c", b"abcd", b"z", b"{"]
+    vocabulary = _words(words, list(range(8)))
     anchors = anchors_by_bytes(vocabulary, 10).tolist()
-    assert set(anchors[:2]) == {2, 4}
-    assert sorted(anchors) == list(range(6))
+    assert set(anchors[:2]) == {6, 7}
+    assert set(anchors[2:4]) == {2, 4}
+    assert sorted(anchors) == list(range(8))
 
 
 def test_two_tokens_of_the_same_bytes_are_one_anchor_and_rows_bound_it() -> None:
