@@ -54,6 +54,8 @@ class Spelling(Enum):
 class TokenBytes:
     """Tokens of a vocabulary; a later entry of the same id replaces an earlier one.
 
+    An entry without bytes takes the id out.
+
     Attributes:
         ids: Shape (n,), int64.
         lengths: Shape (n,), int64, bytes of each token.
@@ -275,13 +277,21 @@ def _one_by_one(
 
 
 def _single_bytes(tokens: list[str], ids: NDArray[np.int64]) -> list[tuple[int, bytes]]:
-    """``<0x00>`` to ``<0xFF>``."""
-    wanted = {f"<0x{byte:02X}>": bytes([byte]) for byte in range(256)}
-    return [
-        (int(ids[place]), wanted[token])
-        for place, token in enumerate(tokens)
-        if len(token) == 6 and token in wanted
-    ]
+    """``<0x00>`` to ``<0xFF>``; nothing where the vocabulary has the character too.
+
+    The byte is then never used, and its row is hardly trained.
+    """
+    wanted = {f"<0x{byte:02X}>": byte for byte in range(256)}
+    characters = {token for token in tokens if len(token) == 1}
+    found = []
+    for place, token in enumerate(tokens):
+        if len(token) != 6 or token not in wanted:
+            continue
+        byte = wanted[token]
+        shown = _SPACE if byte == 0x20 else chr(byte)
+        spare = byte < 0x80 and shown in characters
+        found.append((int(ids[place]), b"" if spare else bytes([byte])))
+    return found
 
 
 def _alphabet() -> NDArray[np.int16]:

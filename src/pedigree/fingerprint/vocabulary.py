@@ -110,24 +110,23 @@ def vocabulary_of(tokens: TokenBytes) -> Vocabulary:
     lengths = np.zeros(size, np.int32)
     plain = np.zeros(size, np.bool_)
     usable = (tokens.lengths > 0) & (tokens.lengths <= TOKEN_MAX_BYTES)
+    usable &= _last_of_each(tokens.ids, size)
     data = tokens.data
     if not usable.all():
         data = data[np.repeat(usable, tokens.lengths)]
     ids, long = tokens.ids[usable], tokens.lengths[usable]
-    # Of two entries of one id the later counts, which assignment guarantees for none
-    # but does for the last of each when the earlier ones are taken out.
-    keep = _last_of_each(ids, size)
-    found, printable = hash_tokens(data, long)
-    hashes[ids[keep]] = found[keep]
-    lengths[ids[keep]] = long[keep]
-    plain[ids[keep]] = printable[keep]
+    hashes[ids], plain[ids] = hash_tokens(data, long)
+    lengths[ids] = long
     return Vocabulary(hashes, lengths, plain)
 
 
-def _last_of_each(ids: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+def _last_of_each(ids: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+    """Shape (n,): whether no later entry has the same id."""
     last = np.full(size, -1, np.int64)
     np.maximum.at(last, ids, np.arange(len(ids)))
-    return last[last >= 0]
+    keep = np.zeros(len(ids), np.bool_)
+    keep[last[last >= 0]] = True
+    return keep
 
 
 def hash_tokens(

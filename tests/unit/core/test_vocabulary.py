@@ -77,6 +77,14 @@ def test_sentencepiece_spaces_and_bytes_are_undone(tmp_path: Path) -> None:
     assert _hashes(_read(_written(tmp_path, text))) == [_hash(w) for w in wanted]
 
 
+def test_a_byte_that_is_a_character_of_its_own_has_no_token(tmp_path: Path) -> None:
+    vocab = {"<0x61>": 0, "<0x62>": 1, "<0x20>": 2, "<0xE9>": 3, "a": 4, "\u2581": 5}
+    text = _tokenizer(vocab, decoder={"type": "ByteFallback"})
+    wanted = [b"", b"b", b"", b"\xe9", b"a", b" "]
+    found = _hashes(_read(_written(tmp_path, text)))
+    assert found == [_hash(w) if w else 0 for w in wanted]
+
+
 def test_a_unigram_list_is_numbered_by_place(tmp_path: Path) -> None:
     text = _tokenizer([["\u2581a", -1.5], ["b", -2], ["\u2581", -3.0]], "Unigram")
     wanted = [_hash(w) for w in (b" a", b"b", b" ")]
