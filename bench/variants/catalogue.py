@@ -104,6 +104,13 @@ def _passthrough(
     model.network = merging.passthrough(parts, plan)
 
 
+def _heal(model: Model, steps: float, random: Random, _: Sequence[Model]) -> None:
+    # The trainer is needed for this step alone, and reads variants itself.
+    from bench.train.healing import heal
+
+    heal(model, steps=int(steps), seed=int(random.integers(1 << 31)))
+
+
 S = Step
 STEPS: dict[str, Step] = {
     # -- the same function ---------------------------------------------------------
@@ -295,6 +302,12 @@ STEPS: dict[str, Step] = {
         False,
         "token rows of another model, turned to fit",
         others=1,
+    ),
+    "heal": S(
+        _heal,
+        100,
+        False,
+        "trained further for so many steps",
     ),
     # -- shape ---------------------------------------------------------------------
     "drop": S(

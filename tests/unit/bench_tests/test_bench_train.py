@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from bench.forward import logits
 from bench.train.backward import forward, loss_and_gradient
+from bench.train.healing import heal
 from bench.train.optimise import Schedule, Sizes, arrays, initial, train, zeros_like
+from bench.variants.files import Model, read_model
 from bench.variants.network import Network
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "models"
 
 KINDS = ("llama", "gpt2")
 
@@ -93,3 +98,15 @@ def test_the_same_seeds_make_the_same_model() -> None:
         train(network, text, schedule, order=1)
     assert np.array_equal(made[0].embedding, made[1].embedding)
     assert not np.allclose(made[0].embedding, made[2].embedding)
+
+
+def test_a_damaged_model_is_healed_by_training() -> None:
+    parent = read_model(EXAMPLES / "llama-a")
+    network = tiny("llama")
+    network.embedding = parent.network.embedding[:2048, :16]
+    network.head = parent.network.output[:2048, :16]
+    model = Model(network, {}, parent.files)
+    first = heal(model.copy(), steps=1, seed=1)
+    assert heal(model, steps=6, seed=1) < first
+    with pytest.raises(ValueError, match=r"tokenizer\.json"):
+        heal(Model(network, {}, {}), steps=1, seed=1)
