@@ -52,6 +52,7 @@ def sample(seed: int, axis: Axis, size: int, count: int) -> NDArray[np.int64]:
     return np.sort(chosen).astype(np.int64)
 
 
+@lru_cache(maxsize=256)
 def order(seed: int, axis: Axis, size: int, count: int) -> NDArray[np.int64]:
     """The first ``count`` indices of a fixed order of an axis, in runs.
 
@@ -66,7 +67,7 @@ def order(seed: int, axis: Axis, size: int, count: int) -> NDArray[np.int64]:
         count: Wanted indices.
 
     Returns:
-        Shape (min(size, count),).
+        Shape (min(size, count),), read-only.
     """
     whole = size // RUN
     keys = _hash(seed, 64 + int(axis), np.arange(whole, dtype=np.uint64))
@@ -74,7 +75,9 @@ def order(seed: int, axis: Axis, size: int, count: int) -> NDArray[np.int64]:
     first = np.argsort(keys, kind="stable")[:wanted].astype(np.int64)
     runs = (first[:, None] * RUN + np.arange(RUN)).reshape(-1)
     rest = np.arange(whole * RUN, size, dtype=np.int64)
-    return np.concatenate([runs, rest])[:count]
+    result = np.concatenate([runs, rest])[:count]
+    result.setflags(write=False)
+    return result
 
 
 @lru_cache(maxsize=32)

@@ -7,7 +7,7 @@ several tensors go on beside each other, for SHA-256 is slower than a disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from pedigree.fingerprint.bits import Bits
 from pedigree.fingerprint.canonical import TensorHash
 from pedigree.fingerprint.sampled import BitReader
 from pedigree.fingerprint.slots import Piece
+from pedigree.fingerprint.spec import RUN
 
 BLOCK_BYTES = 1 << 20
 """Stored bytes at once; does not change any output."""
@@ -80,10 +81,11 @@ class WholePass(AbstractContextManager["WholePass"]):
         shape = self._reader.shape(piece)
         state = TensorHash(shape)
         kept: list[Any] = []
+        pick = None if columns is None else _picker(columns, shape[1])
         for bits in self._blocks(piece):
             state.update_bits(bits)
-            if columns is not None:
-                kept.append(bits.reshape(-1, shape[1])[:, columns])
+            if pick is not None:
+                kept.append(pick(bits.reshape(-1, shape[1])))
         if columns is None:
             return Whole(state.digest(), None)
         found = np.concatenate(kept) if kept else np.zeros((0, len(columns)), "<u2")
@@ -102,3 +104,14 @@ class WholePass(AbstractContextManager["WholePass"]):
             with self._lock:
                 raw = reader.raw_block(piece, first, last)
             yield reader.decoded(piece, raw)
+
+
+def _picker(columns: NDArray[np.int64], width: int) -> Callable[[Bits], Bits]:
+    """Takes some columns out of rows; whole runs are copied as such."""
+    runs = columns[::RUN] // RUN
+    every = (runs[:, None] * RUN + np.arange(RUN)).reshape(-1)
+    if width % RUN or not np.array_equal(every, columns):
+        return lambda rows: rows[:, columns]
+    return lambda rows: (
+        rows.reshape(len(rows), -1, RUN).take(runs, axis=1).reshape(len(rows), -1)
+    )
