@@ -5,24 +5,61 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pedigree.cli.claimed import JudgedClaim, judged_claims
 from pedigree.cli.comparison import (
     add_fail_on,
     comparison_dict,
     fail_classes,
+    forensics_dict,
     is_failing,
-    layer_map,
     print_evidence,
+    print_forensics,
 )
+from pedigree.cli.context import context_of
 from pedigree.cli.failure import EXIT_NEGATIVE, EXIT_OK
+from pedigree.cli.heatmap import heatmap
 from pedigree.cli.models import MODEL_HELP, Subject, read_subject
-from pedigree.cli.render import human_bytes, print_json, print_lines
+from pedigree.cli.plain_words import CONTEXT_NOTE
+from pedigree.cli.render import human_bytes, print_json, print_lines, print_table
 
 if TYPE_CHECKING:
+    from pedigree.lineage.context.model import ContextSignal
     from pedigree.lineage.results import Comparison
 
 SCHEMA = "pedigree.dev/compare/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that is told of one pair.
+
+    Attributes:
+        a: First model.
+        b: Second model.
+        found: What the weights say.
+        claims: What the files say, held against it.
+        context: Signals that never decide; empty if there are no files.
+        seconds: By stage, wall time.
+    """
+
+    a: Subject
+    b: Subject
+    found: Comparison
+    claims: list[JudgedClaim]
+    context: tuple[ContextSignal, ...]
+    seconds: dict[str, float]
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes had from both sources."""
+        return sum(
+            subject.source.bytes_read if subject.source else subject.bytes_read
+            for subject in (self.a, self.b)
+        )
 
 
 def register(subparsers: Any) -> None:
@@ -36,6 +73,19 @@ def register(subparsers: Any) -> None:
     parser.add_argument("a", metavar="A", help=MODEL_HELP)
     parser.add_argument("b", metavar="B", help="the other model, written the same way")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--context",
+        action="store_true",
+        help="read models of any size for the context signals, which never decide; "
+        "models up to 67 MB are read unasked",
+    )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw the layer map and the evidence into a .png or .svg file; needs the "
+        "extra 'plot'",
+    )
     add_fail_on(parser)
     parser.set_defaults(run=run)
 
@@ -43,49 +93,127 @@ def register(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare two models."""
     fail_on = fail_classes(args.fail_on)
+    if args.plot is not None:
+        from pedigree.cli.plotting import check_target
+
+        check_target(args.plot)
+    report = _examined(args.a, args.b, context=args.context)
+    if args.plot is not None:
+        from pedigree.cli.plotting import draw
+
+        draw(report.found, args.plot, names=(report.a.name, report.b.name))
+    if args.json:
+        print_json(_document(report))
+    else:
+        _print(report)
+    return EXIT_NEGATIVE if is_failing([report.found], fail_on) else EXIT_OK
+
+
+def _examined(first: str, second: str, *, context: bool) -> Report:
     from pedigree.lineage.compare import compare
 
+    a, b = read_subject(first), read_subject(second)
     started = time.perf_counter()
-    a, b = read_subject(args.a), read_subject(args.b)
     found = compare(a.fingerprint, b.fingerprint)
-    seconds = time.perf_counter() - started
-    if args.json:
-        print_json(_document(a, b, found, seconds))
-    else:
-        _print(a, b, found, seconds)
-    return EXIT_NEGATIVE if is_failing([found], fail_on) else EXIT_OK
+    compared = time.perf_counter()
+    claims = judged_claims(a, b, found)
+    signals = context_of(a, b, asked=context)
+    seconds = {
+        "a": a.seconds,
+        "b": b.seconds,
+        "tests": compared - started,
+        "context": time.perf_counter() - compared,
+    }
+    return Report(a, b, found, claims, signals, seconds)
 
 
-def _document(
-    a: Subject, b: Subject, found: Comparison, seconds: float
-) -> dict[str, Any]:
+def _document(report: Report) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
-        **comparison_dict(found),
-        "a": a.to_dict(),
-        "b": b.to_dict(),
-        "bytesRead": a.bytes_read + b.bytes_read,
-        "seconds": round(seconds, 4),
+        **comparison_dict(report.found),
+        **forensics_dict(report.found),
+        "a": report.a.to_dict(),
+        "b": report.b.to_dict(),
+        "claims": [
+            {
+                "model": claim.side,
+                "field": claim.field,
+                "value": claim.value,
+                "source": claim.source,
+                "agreement": str(claim.agreement),
+                "evidence": claim.evidence,
+            }
+            for claim in report.claims
+        ],
+        "context": [
+            {
+                "name": signal.name,
+                "value": signal.value,
+                "reason": str(signal.reason) if signal.reason else "",
+                "detail": signal.detail,
+            }
+            for signal in report.context
+        ],
+        "bytesRead": report.bytes_read,
+        "seconds": round(sum(report.seconds.values()), 4),
+        "secondsByStage": {
+            stage: round(seconds, 4) for stage, seconds in report.seconds.items()
+        },
     }
 
 
-def _print(a: Subject, b: Subject, found: Comparison, seconds: float) -> None:
+def _print(report: Report) -> None:
+    found = report.found
     told = found.relation not in ("", str(found.lineage))
     relation = f" ({found.relation})" if told else ""
-    lines = [
-        f"A  {describe(a)}",
-        f"B  {describe(b)}",
+    print_lines(
+        f"A  {describe(report.a)}",
+        f"B  {describe(report.b)}",
         "",
         f"{found.lineage}{relation}: {found.statement}",
-    ]
-    if found.direction_evidence:
-        lines.append(f"direction {found.direction}: {found.direction_evidence}")
-    print_lines(*lines)
+    )
     print_evidence(found)
-    tail = [layer_map(found)] if layer_map(found) else []
-    size = human_bytes(a.bytes_read + b.bytes_read)
-    tail.append(f"{size} read, {seconds:.2f} s")
-    print_lines(*tail)
+    print_forensics(found)
+    if found.layer_map is not None:
+        print_lines(*heatmap(found.layer_map), "")
+    _print_claims(report.claims)
+    _print_context(report.context)
+    stages = ", ".join(f"{name} {s:.2f} s" for name, s in report.seconds.items())
+    total = sum(report.seconds.values())
+    size = human_bytes(report.bytes_read)
+    print_lines(f"{size} read, {total:.2f} s ({stages})")
+
+
+def _print_claims(claims: list[JudgedClaim]) -> None:
+    if not claims:
+        return
+    print_lines("what the files claim, against the weights:")
+    print_table(
+        ("of", "claim", "value", "file", "agreement", "evidence"),
+        [
+            (c.side, c.field, c.value, c.source, str(c.agreement), c.evidence)
+            for c in claims
+        ],
+    )
+
+
+def _print_context(signals: tuple[ContextSignal, ...]) -> None:
+    shown = [signal for signal in signals if signal.value is not None]
+    if not shown:
+        return
+    print_lines(CONTEXT_NOTE)
+    print_table(
+        [signal.name for signal in signals],
+        [["-" if s.value is None else f"{s.value:.4f}" for s in signals]],
+        right=range(len(signals)),
+    )
+    print_lines(
+        *(
+            f"{signal.name}: {signal.reason}: {signal.detail}"
+            for signal in signals
+            if signal.reason
+        )
+    )
 
 
 def describe(subject: Subject) -> str:

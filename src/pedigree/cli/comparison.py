@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pedigree.cli.plain_words import TESTS
-from pedigree.cli.render import print_table
+from pedigree.cli.render import print_lines, print_table
 from pedigree.errors import ConfigError, quote
 from pedigree.lineage.classes import LineageClass
 
@@ -59,6 +59,54 @@ def _test_dict(test: TestResult) -> dict[str, Any]:
     }
 
 
+def forensics_dict(found: Comparison) -> dict[str, Any]:
+    """How two related models are related, in full."""
+    layers = found.layer_map
+    return {
+        "relations": [
+            {"kind": str(r.kind), "evidence": r.evidence, "numbers": dict(r.numbers)}
+            for r in found.relations
+        ],
+        "directions": [
+            {
+                "kind": d.kind,
+                "direction": str(d.direction),
+                "logOdds": round(d.log_odds, 3),
+                "evidence": d.evidence,
+            }
+            for d in found.directions
+        ],
+        "change": None if found.change is None else round(found.change, 5),
+        "layerMap": None
+        if layers is None
+        else {
+            "test": layers.test,
+            "a": list(layers.labels_a),
+            "b": list(layers.labels_b),
+            "scores": [list(row) for row in layers.scores],
+            "origins": [{"b": o.b, "a": o.a, "score": o.score} for o in layers.origins],
+            "remarks": list(layers.remarks),
+        },
+    }
+
+
+def print_forensics(found: Comparison) -> None:
+    """What was done, and which way; nothing for unrelated models."""
+    lines = [f"relation {r.kind}: {r.evidence}" for r in found.relations]
+    marks = [
+        f"  {d.kind} says {d.direction} (log odds {d.log_odds:.1f}): {d.evidence}"
+        for d in found.directions
+    ]
+    way = f"direction {found.direction}"
+    if marks:
+        lines += [way, *marks]
+    elif found.relations or found.direction_evidence:
+        evidence = found.direction_evidence or "no mark tells who came first"
+        lines.append(f"{way}: {evidence}")
+    if lines:
+        print_lines(*lines, "")
+
+
 def print_evidence(found: Comparison) -> None:
     """The table of tests, run or not."""
     print_table(
@@ -82,18 +130,6 @@ def _row(test: TestResult) -> tuple[str, ...]:
         "-" if smallest is None else f"{smallest:.2f}",
         test.detail if is_hash else TESTS[test.name].survives,
     )
-
-
-def layer_map(found: Comparison) -> str:
-    """Which blocks of B match which of A, in one line; empty if none do."""
-    pairs = next((t.pairs for t in found.tests if t.name == "ALIGN-neuron"), ())
-    if not pairs:
-        return ""
-    if all(pair.a == pair.b for pair in pairs):
-        return f"layers: all {len(pairs)} matching layers of B are at their place in A"
-    shown = ", ".join(f"{pair.b} is {pair.a}" for pair in pairs[:24])
-    more = "" if len(pairs) <= 24 else f", and {len(pairs) - 24} more"
-    return f"layers (of B, of A): {shown}{more}"
 
 
 def add_fail_on(parser: argparse.ArgumentParser) -> None:

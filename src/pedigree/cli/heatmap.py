@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 SHADES = " ·░▒▓█"
 """From nothing to the best score of the map."""
-COLUMNS_MAX = 96
-ROWS_MAX = 64
+COLUMNS_MAX = 64
+ROWS_MAX = 32
 _WIDE_COLUMNS_MAX = 32
 """Up to here a cell is two letters wide, which makes it about square."""
 

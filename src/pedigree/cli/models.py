@@ -16,7 +16,9 @@ from pedigree.refs import ModelRef, Scheme, parse
 if TYPE_CHECKING:
     from pedigree.fingerprint.model import Fingerprint
     from pedigree.fingerprint.spec import Profile
+    from pedigree.ranges import ModelSource
     from pedigree.sources import SourceSettings
+    from pedigree.tensors.checkpoint import Checkpoint
 
 FINGERPRINT_SUFFIX = ".fingerprint.safetensors"
 """A file of this name is read as a fingerprint, any other as weights."""
@@ -36,6 +38,8 @@ class Subject:
         fingerprint: Of its weights.
         bytes_read: Bytes had from its source.
         seconds: Time it took.
+        source: Where it is; None for a stored fingerprint.
+        checkpoint: Its weights; None for a stored fingerprint.
     """
 
     name: str
@@ -43,6 +47,8 @@ class Subject:
     fingerprint: Fingerprint
     bytes_read: int
     seconds: float
+    source: ModelSource | None = None
+    checkpoint: Checkpoint | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -110,11 +116,17 @@ def read_subject(
         return _read_stored(text, ref, started)
     from pedigree.fingerprint.source import fingerprint_source
     from pedigree.sources import open_source
+    from pedigree.tensors.checkpoint import Checkpoint
 
     source = open_source(ref, source_settings())
+    checkpoint = Checkpoint.open(source)
     with byte_progress(f"reading {text}") as progress:
         fingerprint = fingerprint_source(
-            source, profile=profile, salt=salt, progress=progress
+            source,
+            checkpoint=checkpoint,
+            profile=profile,
+            salt=salt,
+            progress=progress,
         )
     return Subject(
         text,
@@ -122,6 +134,8 @@ def read_subject(
         fingerprint,
         source.bytes_read,
         time.perf_counter() - started,
+        source,
+        checkpoint,
     )
 
 
