@@ -86,7 +86,8 @@ ATTACKS = (
     Attack("redraw-neurons={0}+redraw-embeddings={0}+noise={0}", (0.1, 0.2, 0.3, 0.5)),
     Attack("drop=1+prune-neurons={0}+noise={0}", (0.1, 0.2, 0.3, 0.5)),
 )
-ENDINGS = ("", "+launder", "+insert-layers+split-neurons+pad-neurons+launder")
+LAUNDERED = "+launder"
+REGROWN = "+insert-layers+split-neurons+pad-neurons+launder"
 ALONE = (
     *("neurons", "heads", "channels", "scale-norms", "scale-neurons", "mix-qk"),
     *("mix-vo", "vocabulary", "vocabulary+launder", "upcycle+launder", "launder+int4"),
@@ -103,6 +104,8 @@ HEALED = (
     "redraw-embeddings=1+redraw-neurons=0.5+noise=0.3+heal={}+launder",
     "redraw-embeddings=1+redraw-neurons=1+heal={}+launder",
 )
+GROWN = ("noise={}", "redraw-neurons={}", "blend-embeddings={}", "linear={}")
+"""Swept a third time, with the shapes changed before the laundering."""
 QUICK = ("noise={}", "redraw-neurons={}", "blend-embeddings={}", "linear={}")
 
 
@@ -184,17 +187,12 @@ class _Parent:
 
 def _sweep_all(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     parent = _Parent(folder, args.twin, args.sequences, args.seed)
-    attacks = [a for a in ATTACKS if not args.quick or a.variant in QUICK]
     curves = []
-    for ending in ENDINGS[: 2 if args.quick else None]:
-        for attack in attacks:
-            if ending and not attack.laundered:
-                continue
-            variant = attack.variant + ending
-            points = list(_sweep(parent, variant, attack.strengths))
-            if points:
-                curves.append({"attack": variant, "points": points})
-                print(_line(parent.name, curves[-1]), file=sys.stderr)
+    for variant, strengths in _plan(args.quick):
+        points = list(_sweep(parent, variant, strengths))
+        if points:
+            curves.append({"attack": variant, "points": points})
+            print(_line(parent.name, curves[-1]), file=sys.stderr)
     for healed in HEALED if args.heal else ():
         # Healing keeps more and more of the function: no early end.
         points = [_healed(parent, healed, steps) for steps in sorted(args.heal)]
@@ -207,6 +205,18 @@ def _sweep_all(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         "keepsFunction": [child for child in alone if child is not None],
         "curves": curves,
     }
+
+
+def _plan(quick: bool) -> Iterator[tuple[str, Sequence[float]]]:
+    """Variants to sweep: each attack as it is, laundered, and some of them grown."""
+    for attack in ATTACKS:
+        if quick and attack.variant not in QUICK:
+            continue
+        yield attack.variant, attack.strengths
+        if attack.laundered:
+            yield attack.variant + LAUNDERED, attack.strengths
+        if attack.variant in GROWN and not quick:
+            yield attack.variant + REGROWN, attack.strengths
 
 
 def _healed(parent: _Parent, variant: str, steps: int) -> dict[str, Any]:
