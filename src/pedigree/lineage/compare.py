@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pedigree.errors import ArtifactError
 from pedigree.fingerprint.model import Fingerprint
-from pedigree.lineage import adapt, hash_test
+from pedigree.lineage import adapt, hash_test, match
 from pedigree.lineage.align import run_neuron, run_residual
 from pedigree.lineage.decide import decide, threshold_log10
 from pedigree.lineage.emb import run_emb
@@ -24,6 +24,7 @@ _RUNNERS = {
     "ROWNORM": run_rownorm,
     "PNI": run_pni,
     "TSP": run_tsp,
+    "MATCH": match.run,
     "ADAPT": adapt.run,
 }
 
