@@ -44,7 +44,7 @@ _SKETCH = PartRule("I8", ("blocks", "neurons", "sketch"), _MINIMAL)
 _BYTES = PartRule("I8", ("blocks", "projected", "byte_tokens"))
 _INDEX = PartRule("I8", ("blocks", "projected", "index_columns"))
 _CHANNEL = PartRule("I8", ("layers", "channels", "channel_sketch"))
-_QF = PartRule("I16", ("rows", "features"), _DEEP)
+_QF = PartRule("I8", ("rows", "features"), _DEEP)
 PARTS: Mapping[str, PartRule] = {
     "anchor.bytes": PartRule("U32", ("byte_tokens",), _MINIMAL),
     "anchor.index": PartRule("I32", ("index_tokens",), _MINIMAL),

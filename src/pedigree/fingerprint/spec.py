@@ -92,9 +92,8 @@ class FingerprintSpec:
     table_values: int = 2**26
     """Deep: weights of a matrix of which whole neurons are compared across roles."""
     gram_products: int = 2**33
-    """Deep: multiplications for all Gram matrices, above which there are none."""
-    gram_values: int = 2**24
-    """Deep: entries of all Gram matrices, above which there are none."""
+    """Deep: multiplications for the directions of a model, above which there are no
+    features by them."""
     gram_channels: int = 128
     """Deep: rows and columns of which inner products are kept for adapters."""
     grid_rows: int = 2

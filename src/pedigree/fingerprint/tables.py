@@ -119,7 +119,8 @@ class Tables:
                 if anchors.count:
                     kept = quantise(anchors.project(rows), anchors.fast)
                     self._add(f"{_PREFIX[kind]}.{name}", kept)
-            if self._grams is not None:
+            # Two views do: a gated neuron needs no features of its down column.
+            if self._grams is not None and not (name == "down" and "gate" in views):
                 features = self._grams.features(rows, layer)
                 self._add(f"table.qf.{name}", features)
         up, gate, down = (views.get(name) for name in ("up", "gate", "down"))
