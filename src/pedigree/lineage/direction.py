@@ -46,8 +46,8 @@ _ODDS = {
     "tokens": 2.5,
     "adapter": 9.0,
 }
-"""Natural log-odds of each kind of mark.  The lattice's is that of quantised models to be
-leaves (99.41 % in a survey of a public hub, Horwitz et al. 2025); the others are
+"""Natural log-odds of each kind of mark.  The lattice's is that of quantised models to
+be leaves (99.41 % in a survey of a public hub, Horwitz et al. 2025); the others are
 conventions in that scale, ordered by how often the reverse is seen."""
 
 
@@ -219,16 +219,16 @@ def _layers(of: Forensics) -> Iterator[_Mark]:
 def _sizes(of: Forensics) -> Iterator[_Mark]:
     first, second = of.a.shape, of.b.shape
     experts = [any(e >= 0 for _, e in x.blocks) for x in (of.a, of.b)]
-    if first.neurons and second.neurons and experts[0] == experts[1]:
-        if first.neurons != second.neurons:
-            on_b = second.neurons < first.neurons
-            which, other = ("B", "A") if on_b else ("A", "B")
-            yield _Mark(
-                on_b,
-                STRUCTURE,
-                "neurons",
-                f"the blocks of {which} have fewer neurons than those of {other}",
-            )
+    dense = experts[0] == experts[1] and first.neurons and second.neurons
+    if dense and first.neurons != second.neurons:
+        on_b = second.neurons < first.neurons
+        which, other = ("B", "A") if on_b else ("A", "B")
+        yield _Mark(
+            on_b,
+            STRUCTURE,
+            "neurons",
+            f"the blocks of {which} have fewer neurons than those of {other}",
+        )
     if first.vocabulary != second.vocabulary and of.fired("EMB"):
         on_b = second.vocabulary > first.vocabulary
         which, other = ("B", "A") if on_b else ("A", "B")
