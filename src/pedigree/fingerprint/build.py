@@ -76,10 +76,8 @@ def build_fingerprint(
     settings = spec if salt is None else salted(spec, salt)
     reader = CanonicalReader(checkpoint)
     plan = _plan(reader, roles, settings, whole)
-    passed = LayerPass(
-        checkpoint, BitReader(checkpoint, reader), roles, plan, vocabulary
-    )
-    made = passed.run(progress)
+    bits = BitReader(checkpoint, reader)
+    made = LayerPass(checkpoint, bits, roles, plan, vocabulary, progress).run()
     return made if profile is whole else reduced(made)
 
 

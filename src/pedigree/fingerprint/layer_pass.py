@@ -152,12 +152,11 @@ class LayerPass:
         if not plan.deep or not plan.blocks:
             return {}
         tabled = tabled_blocks(plan)
-        grams = read_grams(
-            plan, self._reader, self._layers.pieces, tabled, self._layers.scale
-        )
+        pieces, scale = self._layers.pieces, self._layers.scale
+        grams = read_grams(plan, self._reader, pieces, tabled, scale)
         if grams is None:
             self._notes.add(QF_TOO_LARGE)
-        tables = Tables(plan, self._reader, self._layers.pieces, tokens.anchors, grams)
+        tables = Tables(plan, self._reader, pieces, tokens.anchors, grams)
         for block in tabled:
             tables.take(block, self._layers.scale(block[0], Role.NORM_MLP))
         self._notes |= tables.notes
