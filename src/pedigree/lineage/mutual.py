@@ -81,77 +81,97 @@ class Cell:
 def prepare(a: Sequence[Block], b: Sequence[Block]) -> tuple[list[Block], list[Block]]:
     """Whiten both views by both models, and make the second say nothing of the first.
 
-    Neurons that are zero in a view, equal to an earlier one, or nearly equal in both
-    views are left out.
+    Neurons that are zero in a view, equal to another one of the block, or nearly equal
+    in both views are left out.
 
     Args:
-        a: Blocks of A, features of any scale.
+        a: Blocks of A: rows of whole numbers, in any scale.
         b: Blocks of B, with the same features.
 
     Returns:
         The same blocks with rows of length 1; blocks may be shorter, or empty.
     """
-    sides = [[_distinct(block) for block in side] for side in (a, b)]
-    views = [
-        _whitened([[getattr(block, name) for block in side] for side in sides])
-        for name in ("first", "second")
-    ]
-    done: list[list[Block]] = []
-    for number, side in enumerate(sides):
-        pairs = zip(side, views[0][number], views[1][number], strict=True)
-        done.append([_apart(block, first, second) for block, first, second in pairs])
-    return done[0], done[1]
+    sides = [_Side(list(blocks)) for blocks in (a, b)]
+    for name in ("first", "second"):
+        _whiten([side.views[name] for side in sides])
+    first, second = (side.blocks() for side in sides)
+    return first, second
 
 
-def _distinct(block: Block) -> Block:
-    """Without neurons that are zero in a view or equal to an earlier one."""
-    both = np.concatenate([block.first, block.second], axis=1)
-    live = block.first.any(axis=1) & block.second.any(axis=1)
-    live &= np.isfinite(both).all(axis=1)
-    seen: set[bytes] = set()
-    kept = []
-    for i in np.flatnonzero(live):
-        key = both[i].tobytes()
-        if key not in seen:
-            seen.add(key)
-            kept.append(i)
-    at = np.array(kept, np.int64)
-    return Block(block.label, block.whole, block.first[at], block.second[at])
+class _Side:
+    """All neurons of one model in one array for each view."""
+
+    def __init__(self, blocks: list[Block]) -> None:
+        self._blocks = blocks
+        sizes = [len(block) for block in blocks]
+        place = np.repeat(np.arange(len(blocks)), sizes)  # (neurons,)
+        every = {
+            "first": np.concatenate([block.first for block in blocks]),
+            "second": np.concatenate([block.second for block in blocks]),
+        }
+        kept = _distinct(every["first"], every["second"], place)
+        self._place = place[kept]
+        self.views = {name: rows[kept] for name, rows in every.items()}
+
+    def blocks(self) -> list[Block]:
+        """The prepared blocks."""
+        first, second = self.views["first"], self.views["second"]
+        cosine = np.einsum("ij,ij->i", first, second)
+        second -= cosine[:, None] * first
+        _to_unit(second)
+        apart = np.abs(cosine) <= COSINE_MAX
+        found = []
+        for number, block in enumerate(self._blocks):
+            at = np.flatnonzero(apart & (self._place == number))
+            found.append(Block(block.label, block.whole, first[at], second[at]))
+        return found
 
 
-def _whitened(sides: list[list[Rows]]) -> list[list[Rows]]:
-    """One view of all blocks of both models."""
-    centred, spread = [], []
-    for blocks in sides:
-        units = [_unit(rows) for rows in blocks]
-        total = np.concatenate(units)
-        mean = total.mean(axis=0) if len(total) else total.sum(axis=0)
-        centred.append([_unit(rows - mean) for rows in units])
-        every = np.concatenate(centred[-1]).astype(np.float64)
+def _distinct(first: Rows, second: Rows, place: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Neurons that are not zero in a view, one of those that are equal in a block."""
+    sums = np.zeros(len(first))
+    for rows, salt in ((first, 1), (second, 2)):
+        # Exact for whole numbers, so equal rows have equal sums.
+        weights = np.random.Generator(np.random.PCG64(salt)).integers(
+            -(2**29), 2**29, rows.shape[1]
+        )
+        sums += rows.astype(np.float64) @ weights.astype(np.float64)
+    keys = np.stack([place.astype(np.float64), sums], axis=1)
+    _, at = np.unique(keys, axis=0, return_index=True)
+    at.sort()
+    live = first[at].any(axis=1) & second[at].any(axis=1)
+    chosen: NDArray[np.int64] = at[live]
+    return chosen
+
+
+def _whiten(sides: list[Rows]) -> None:
+    """Centre and whiten one view of both models, in place."""
+    spread = []
+    for rows in sides:
+        _to_unit(rows)
+        if not len(rows):
+            continue
+        rows -= rows.mean(axis=0)
+        _to_unit(rows)
         # Few rows would be whitened by themselves to anything.
-        if len(every) > 2 * every.shape[1]:
-            spread.append(every.T @ every / len(every))
+        if len(rows) > 2 * rows.shape[1]:
+            spread.append((rows.T @ rows).astype(np.float64) / len(rows))
     if not spread:
-        return centred
+        return
     values, vectors = np.linalg.eigh(np.mean(spread, axis=0))
-    values = np.maximum(values, 0.0)
     floor = RIDGE * max(float(values.mean()), 1e-12)
     scale = 1 / np.sqrt(np.maximum(values, 0.0) + floor)
     turn = ((vectors * scale) @ vectors.T).astype(np.float32)
-    return [[_unit(rows @ turn) for rows in blocks] for blocks in centred]
+    for rows in sides:
+        rows[...] = rows @ turn
+        _to_unit(rows)
 
 
-def _unit(rows: Rows) -> Rows:
+def _to_unit(rows: Rows) -> None:
+    """Scale rows to length 1, in place; zeros stay."""
     length = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
     length[length == 0] = 1
-    return np.asarray(rows / length, np.float32)
-
-
-def _apart(block: Block, first: Rows, second: Rows) -> Block:
-    cosine = np.einsum("ij,ij->i", first, second)
-    kept = np.abs(cosine) <= COSINE_MAX
-    rest = _unit(second[kept] - cosine[kept, None] * first[kept])
-    return Block(block.label, block.whole, first[kept], rest)
+    rows /= length
 
 
 def cells(
@@ -215,7 +235,7 @@ def _roles(a: Block, b: Block) -> tuple[Block, Block]:
 
 def _spread(size: int, count: int) -> NDArray[np.int64]:
     """At most ``count`` indices, evenly spaced."""
-    return np.unique(np.linspace(0, size - 1, min(size, count)).astype(np.int64))
+    return np.arange(min(size, count)) * size // max(min(size, count), 1)
 
 
 def _likeness(x: Rows, y: Rows, signed: bool) -> Rows:
