@@ -5,11 +5,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pedigree.cli import registry_exchange as exchange
 from pedigree.cli.failure import EXIT_NEGATIVE, EXIT_OK
 from pedigree.cli.models import MODEL_HELP, read_subject
 from pedigree.cli.render import print_json, print_lines, print_table
+from pedigree.errors import ConfigError, quote
+
+if TYPE_CHECKING:
+    from pedigree.registry import Registry
 
 SCHEMA_LIST = "pedigree.dev/registry-list/v1"
 SCHEMA_ENTRY = "pedigree.dev/registry-entry/v1"
@@ -20,7 +25,7 @@ def register(subparsers: Any) -> None:
     """Add the command and its verbs."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "registry",
-        help="add, list, show and verify known models",
+        help="the known models: add, list, show, verify, export, import, merge",
         description="A registry is a folder of fingerprints with a catalogue.",
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
@@ -33,30 +38,69 @@ def register(subparsers: Any) -> None:
     add.add_argument(
         "--alias", action="append", default=[], help="name people claim for it"
     )
+    add.add_argument(
+        "--parent",
+        action="append",
+        default=[],
+        metavar="NAME:RELATION",
+        help="what it descends from and how, such as org/base:FineTuned",
+    )
+    add.add_argument(
+        "--advisory",
+        action="append",
+        default=[],
+        metavar="ID:TEXT",
+        help="a warning, which all descendants inherit",
+    )
+    add.add_argument(
+        "--profile",
+        choices=("auto", "minimal", "fast", "deep"),
+        default="auto",
+        help="how much of the model to keep, as for `pedigree fingerprint`",
+    )
     add.add_argument("--replace", action="store_true", help="replace what is there")
     _verb(verbs, "list", "list the known models", _list)
     show = _verb(verbs, "show", "show one known model", _show)
     show.add_argument("name", metavar="NAME")
-    _verb(verbs, "verify", "check every stored fingerprint", _verify)
+    _verb(verbs, "verify", "recompute every digest and code", _verify)
+    text = "bring in an exported file, or a database of the Model Provenance Kit"
+    exchange.register_import(_verb(verbs, "import", text, exchange.run_import))
+    text = "write references to one file that can be carried"
+    exchange.register_export(_verb(verbs, "export", text, exchange.run_export))
+    text = "bring in the references of another registry"
+    exchange.register_merge(_verb(verbs, "merge", text, exchange.run_merge))
+    text = "show the measurements behind the p-values of MATCH and QF"
+    _verb(verbs, "null-bank", text, exchange.run_null_bank, needs_registry=False)
 
 
-def _verb(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+def _verb(
+    verbs: Any, name: str, text: str, run: Any, *, needs_registry: bool = True
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(
         name, help=text, description=text[0].upper() + text[1:] + "."
     )
-    parser.add_argument(
-        "--registry", type=Path, required=True, metavar="DIR", help="the folder"
-    )
+    if needs_registry:
+        parser.add_argument(
+            "--registry", type=Path, required=True, metavar="DIR", help="the folder"
+        )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
     return parser
 
 
 def _add(args: argparse.Namespace) -> int:
-    from pedigree.registry import Registry
+    from pedigree.fingerprint.spec import Profile
+    from pedigree.registry import Advisory, Parent, Registry
 
+    parents = [
+        Parent(*_pair(text, "--parent", "NAME:RELATION")) for text in args.parent
+    ]
+    advisories = [
+        Advisory(*_pair(text, "--advisory", "ID:TEXT")) for text in args.advisory
+    ]
     registry = Registry.open(args.registry, create=True)
-    subject = read_subject(args.model)
+    profile = None if args.profile == "auto" else Profile(args.profile)
+    subject = read_subject(args.model, profile=profile)
     entry = registry.add(
         args.name,
         subject.fingerprint,
@@ -65,6 +109,8 @@ def _add(args: argparse.Namespace) -> int:
         publisher=args.publisher,
         license=args.license,
         aliases=tuple(args.alias),
+        parents=tuple(parents),
+        advisories=tuple(advisories),
         replace=args.replace,
     )
     if args.json:
@@ -72,9 +118,18 @@ def _add(args: argparse.Namespace) -> int:
     else:
         print_lines(
             f"added {entry.name}: fingerprint {entry.fingerprint}, "
-            f"{len(registry.entries)} references in {args.registry}"
+            f"{len(registry)} references in {args.registry}"
         )
     return EXIT_OK
+
+
+def _pair(text: str, option: str, wanted: str) -> tuple[str, str]:
+    first, colon, second = text.partition(":")
+    if not (first and colon and second):
+        raise ConfigError(
+            f"{option} is {quote(text)}, wanted {wanted}", reason="UsageInvalid"
+        )
+    return first.strip(), second.strip()
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -105,23 +160,44 @@ def _show(args: argparse.Namespace) -> int:
 
     registry = Registry.open(args.registry)
     entry = registry.entry(args.name)
-    made = registry.fingerprint(args.name)
-    facts = {
+    facts = _kit_facts if entry.is_kit else _facts
+    shown = {**entry.to_dict(), **facts(registry, args.name)}
+    if args.json:
+        print_json({"schema": SCHEMA_ENTRY, "reference": shown})
+        return EXIT_OK
+    shown["fingerprint"] = f"{entry.fingerprint} ({entry.spec})"
+    shown["aliases"] = ", ".join(entry.aliases)
+    shown["parents"] = ", ".join(f"{p.name} ({p.relation})" for p in entry.parents)
+    shown["advisories"] = "; ".join(f"{a.id}: {a.text}" for a in entry.advisories)
+    print_lines(*(f"{key:17} {value}" for key, value in shown.items()))
+    return EXIT_OK
+
+
+def _facts(registry: Registry, name: str) -> dict[str, Any]:
+    made = registry.fingerprint(name)
+    return {
         "architecture": made.architecture,
+        "profile": made.profile.value,
         "parameters": made.parameters,
         "layers": made.shape.layers,
         "width": made.shape.width,
         "vocabulary": made.shape.vocabulary,
         "fingerprintBytes": len(made.encoded),
     }
-    if args.json:
-        print_json({"schema": SCHEMA_ENTRY, "reference": {**entry.to_dict(), **facts}})
-        return EXIT_OK
-    shown = {**entry.to_dict(), **facts}
-    shown["fingerprint"] = f"{entry.fingerprint} ({entry.spec})"
-    shown["aliases"] = ", ".join(entry.aliases)
-    print_lines(*(f"{key:17} {value}" for key, value in shown.items()))
-    return EXIT_OK
+
+
+def _kit_facts(registry: Registry, name: str) -> dict[str, Any]:
+    from pedigree.registry.kit_signals import decode_signals
+
+    body = registry.body(name)
+    signals = decode_signals(body, name)
+    names = [*signals.vectors, *(["wvc"] if signals.layers else [])]
+    return {
+        "architecture": str(signals.metadata.get("model_type", "")),
+        "width": signals.width,
+        "signals": ", ".join(names) or "none",
+        "fingerprintBytes": len(body),
+    }
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -133,7 +209,7 @@ def _verify(args: argparse.Namespace) -> int:
         print_json(
             {
                 "schema": SCHEMA_VERIFY,
-                "references": len(registry.entries),
+                "references": len(registry),
                 "problems": [
                     {"reference": p.name, "reason": p.reason, "message": p.message}
                     for p in problems
@@ -143,6 +219,6 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         print_lines(
             *(f"{p.reason}: {p.message}" for p in problems),
-            f"{len(registry.entries)} references, {len(problems)} problems",
+            f"{len(registry)} references, {len(problems)} problems",
         )
     return EXIT_NEGATIVE if problems else EXIT_OK

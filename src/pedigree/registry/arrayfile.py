@@ -9,6 +9,7 @@ Nothing is decoded when a file is opened; pages are read when they are looked at
 from __future__ import annotations
 
 import hashlib
+import io
 import mmap
 import os
 import struct
@@ -27,7 +28,13 @@ from pedigree.limits import DEFAULT
 from pedigree.registry.files import sync_folder
 from pedigree.tensors.header import PREFIX_BYTES, header_length, parse_header
 
-_NUMPY = {"I8": "<i1", "U8": "<u1", "I32": "<i4", "I64": "<i8", "U64": "<u8"}
+_NUMPY = {
+    "U8": "<u1",
+    "I32": "<i4",
+    "F32": "<f4",
+    "I64": "<i8",
+    "U64": "<u8",
+}
 _NAMES = {np.dtype(numpy): name for name, numpy in _NUMPY.items()}
 _METADATA = "pedigree"
 _LIMITS = replace(DEFAULT, header_max_bytes=1_000_000, tensors_max=1000)
@@ -53,7 +60,7 @@ def write_arrays(
 
     Args:
         folder: Made if it is not there.
-        arrays: Columns by name, of the types I8, U8, I32, I64 and U64.
+        arrays: Columns by name, of the types U8, I32, F32, I64 and U64.
         metadata: What JSON can say exactly.
 
     Returns:
@@ -89,6 +96,14 @@ def write_arrays(
             reason="WriteFailed",
         ) from error
     return digest
+
+
+def encode_arrays(arrays: Mapping[str, Column], metadata: Mapping[str, Any]) -> bytes:
+    """What :func:`write_arrays` would write, in memory."""
+    ordered = sorted(arrays.items(), key=_place)
+    buffer = io.BytesIO()
+    _write(buffer, _header(ordered, metadata), ordered)
+    return buffer.getvalue()
 
 
 def array_path(folder: Path, digest: Digest) -> Path:
@@ -155,8 +170,18 @@ class ArrayFile:
             SourceError: It is not there (``NotFound``) or cannot be read.
             ArtifactError: It is damaged (``reason``).
         """
+        self._take(path, _mapped(path), reason)
+
+    @classmethod
+    def of_bytes(cls, data: bytes, name: str, *, reason: str) -> ArrayFile:
+        """The same of a file that is in memory; ``name`` is for messages."""
+        file = cls.__new__(cls)
+        file._take(Path(name), data, reason)
+        return file
+
+    def _take(self, path: Path, data: mmap.mmap | bytes, reason: str) -> None:
         self.path, self._reason = path, reason
-        self._map = _mapped(path)
+        self._map = data
         size = len(self._map)
         head = self._map[:PREFIX_BYTES]
         length = header_length(head, path=str(path), file_size=size, limits=_LIMITS)

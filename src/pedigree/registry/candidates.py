@@ -27,10 +27,13 @@ SMALL = 64
 """A registry of so many references is compared as a whole."""
 SCREENED = 1000
 """Up to so many references all of a registry are at least screened."""
-NEAREST = 200
-"""References that are near by chance or descent and are looked at."""
-SAME_SHAPE = 200
+NEAREST = 100
+"""References that are near by chance or descent and are screened at least; screening
+one takes about 5 ms, most of it reading."""
+SAME_SHAPE = 100
 """References of the model's own shape that are screened, the nearest first."""
+FOUND_MAX = 200
+"""Near references that are compared at most."""
 NEAR_Z = 5.0
 """From here up a reference is compared: of 100,000 unrelated ones 0.09 are as near in
 one of three codes."""
@@ -64,7 +67,7 @@ def candidates(registry: Registry, fingerprint: Fingerprint) -> Candidates:
     if indexed.count + len(rest) <= SMALL:
         return Candidates((*indexed.numbers(range(indexed.count)), *rest), ())
     query = query_words(stored_codes(fingerprint))
-    found = nearest((table.words for table in indexed.tables), query, NEAREST)
+    found = nearest((table.words for table in indexed.tables), query, FOUND_MAX)
     compared = [
         near.index
         for rank, near in enumerate(found)
@@ -73,7 +76,7 @@ def candidates(registry: Registry, fingerprint: Fingerprint) -> Candidates:
     if indexed.count <= SCREENED:
         looked_at = set(range(indexed.count))
     else:
-        looked_at = {near.index for near in found}
+        looked_at = {near.index for near in found[:NEAREST]}
         looked_at.update(indexed.same_shape(fingerprint, query))
     screened = sorted(looked_at - set(compared))
     return Candidates(

@@ -183,6 +183,15 @@ class Registry:
         data = self.bodies.read(table.name(number), place)
         return decode_fingerprint(data, path=str(self.bodies.path(place)))
 
+    def body(self, name: str) -> bytes:
+        """What is stored of one reference, its digest checked.
+
+        Raises:
+            PedigreeError: As :meth:`fingerprint`.
+        """
+        table, number = self._found(name)
+        return self.bodies.read(name, table.place(number))
+
     def references(self) -> ReferenceSet:
         """All fingerprints, every digest checked.
 

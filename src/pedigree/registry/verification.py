@@ -17,6 +17,7 @@ from pedigree.registry.arrayfile import ArrayFile
 from pedigree.registry.bodies import REASON as MALFORMED_PACK
 from pedigree.registry.folder import Registry, Table, set_digest
 from pedigree.registry.index import NOWHERE, Index
+from pedigree.registry.kit_signals import check_signals
 from pedigree.registry.state import FILE
 from pedigree.registry.writing import Addition
 
@@ -107,6 +108,7 @@ def _reference(registry: Registry, table: Table, number: int) -> Iterator[Proble
     entry = table.entry(number)
     body = registry.bodies.read(entry.name, table.place(number))
     if table.is_kit:
+        check_signals(body, entry.name)
         return
     made = decode_fingerprint(body, path=entry.name)
     if made.spec != entry.spec:
