@@ -13,6 +13,7 @@ from pedigree.fingerprint.build import build_fingerprint
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.fingerprint.vocabulary import read_vocabulary
 from pedigree.lineage.compare import compare
+from pedigree.lineage.merges import explain_merge
 from pedigree.lineage.results import Comparison
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings, open_source
@@ -116,4 +117,5 @@ def merge_shares(
     model: Fingerprint, references: Mapping[str, Fingerprint]
 ) -> dict[str, float] | None:
     """Share of each reference in a merge; None if the engine does not call it one."""
-    return None
+    found = explain_merge(model, references)
+    return None if found is None else {x.name: x.share for x in found.shares}

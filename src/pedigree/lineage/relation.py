@@ -23,7 +23,7 @@ PRUNED_SHARE = 0.2
 and trained weights that happen to be zero are below 0.01)."""
 ROWS_MOVED = 0.2
 """So much less alike than the layers are the rows of tokens that were assigned anew
-(measured: 0.33 and 0.85 less after a rebuilt tokenizer, at most 0.07 less otherwise)."""
+(measured: 0.33 and 0.85 less after a rebuilt tokenizer, at most 0.07 otherwise)."""
 QUANTISED_MAX = 0.2
 """Relative change that rounding to 4 bits explains (measured: 0.1 for groups of 32)."""
 
