@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pedigree.fingerprint.build import build_fingerprint
 from pedigree.fingerprint.model import Fingerprint
+from pedigree.fingerprint.source import fingerprint_source
+from pedigree.fingerprint.spec import Profile
+from pedigree.ranges import ModelSource
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings, open_source
 from pedigree.tensors.checkpoint import Checkpoint
@@ -83,8 +85,7 @@ def write(
 
 def checkpoint(folder: Path) -> Checkpoint:
     """Open the weights of a folder."""
-    source = open_source(parse(f"file://{folder.resolve()}"), SourceSettings())
-    return Checkpoint.open(source)
+    return Checkpoint.open(source(folder))
 
 
 def read(folder: Path) -> Weights:
@@ -93,9 +94,16 @@ def read(folder: Path) -> Weights:
     return {name: opened.read(name) for name in opened.tensors}
 
 
-def fingerprint(folder: Path) -> Fingerprint:
-    """Fingerprint of a folder."""
-    return build_fingerprint(checkpoint(folder))
+def source(folder: Path) -> ModelSource:
+    """The source of a folder."""
+    return open_source(parse(f"file://{folder.resolve()}"), SourceSettings())
+
+
+def fingerprint(
+    folder: Path, profile: Profile | None = None, *, salt: bytes | None = None
+) -> Fingerprint:
+    """Fingerprint of a folder; deep by default, as its models are small."""
+    return fingerprint_source(source(folder), profile=profile, salt=salt)
 
 
 def llama(
@@ -127,6 +135,36 @@ def llama(
             prefix + "mlp.gate_proj.weight": matrix(neurons, width),
             prefix + "mlp.up_proj.weight": matrix(neurons, width),
             prefix + "mlp.down_proj.weight": matrix(width, neurons),
+        }
+    return weights
+
+
+def gpt2(
+    seed: int, *, layers: int = 2, width: int = 64, neurons: int = 96, tokens: int = 160
+) -> Weights:
+    """A model with GPT-2's names and storage, and random weights."""
+    random = np.random.default_rng(seed)
+
+    def matrix(*shape: int) -> NDArray[np.float32]:
+        return random.normal(0, 0.02, shape).astype(np.float32)
+
+    def norm() -> NDArray[np.float32]:
+        return (1 + random.normal(0, 0.1, width)).astype(np.float32)
+
+    weights: Weights = {
+        "wte.weight": matrix(tokens, width),
+        "wpe.weight": matrix(32, width),
+        "ln_f.weight": norm(),
+    }
+    for layer in range(layers):
+        prefix = f"h.{layer}."
+        weights |= {
+            prefix + "ln_1.weight": norm(),
+            prefix + "ln_2.weight": norm(),
+            prefix + "attn.c_attn.weight": matrix(width, 3 * width),
+            prefix + "attn.c_proj.weight": matrix(width, width),
+            prefix + "mlp.c_fc.weight": matrix(width, neurons),
+            prefix + "mlp.c_proj.weight": matrix(neurons, width),
         }
     return weights
 

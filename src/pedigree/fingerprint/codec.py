@@ -102,8 +102,10 @@ def decode(data: bytes, *, path: str = "") -> Fingerprint:
         RecursionError,
     ) as error:
         raise _malformed(path, f"{type(error).__name__}: {error}") from error
+    name = spec.get("name")
+    other = "other parameters of " if name in (V2.name, SPEC_V1) else ""
     raise ArtifactError(
-        f"fingerprint {quote(path)} follows {quote(spec)}, understood are "
+        f"fingerprint {quote(path)} follows {other}{quote(name, 80)}, understood are "
         f"{V2.name} and {SPEC_V1}",
         reason="UnsupportedFingerprint",
         hint="make it again with this version of `pedigree fingerprint`",

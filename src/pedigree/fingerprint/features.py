@@ -22,6 +22,8 @@ from pedigree.fingerprint.sketches import centred_ranks, quantise
 from pedigree.fingerprint.slots import Role
 
 Matrix = NDArray[np.float64]
+_LARGEST = np.float32(3.3895314e38)
+"""Of bfloat16."""
 FEED_FORWARD = {"gate": Role.GATE, "up": Role.UP, "down": Role.DOWN}
 
 
@@ -36,8 +38,9 @@ def folded(rows: Bits, gamma: NDArray[np.float32] | None) -> Matrix:
     """
     values = values_of(rows)
     if gamma is not None:
-        with np.errstate(over="ignore"):  # canonical() brings it to the largest
-            values = canonical(values * gamma)
+        with np.errstate(over="ignore"):
+            values = values * gamma
+        values = canonical(np.clip(values, -_LARGEST, _LARGEST))
     return values.astype(np.float64)
 
 

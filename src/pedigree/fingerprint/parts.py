@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pedigree.fingerprint.arrayfile import RANK_MAX, dtype_name
+from pedigree.fingerprint.arrayfile import dtype_name
 from pedigree.fingerprint.model import Shape
 from pedigree.fingerprint.spec import FingerprintSpec, Profile
 
@@ -133,8 +133,10 @@ def check_parts(
         if array.size == 0:
             raise ValueError(f"part {name[:100]} is empty")
         if _ADAPT.fullmatch(name):
-            if profile is not Profile.DEEP or array.ndim > RANK_MAX:
-                raise ValueError(f"part {name} does not belong there")
+            if profile is not Profile.DEEP:
+                raise ValueError(
+                    f"part {name} does not belong to profile {profile.value}"
+                )
             continue
         rule = PARTS.get(name)
         if rule is None:

@@ -98,7 +98,7 @@ class FingerprintSpec:
     """Deep: rows and columns of which inner products are kept for adapters."""
     grid_rows: int = 2
     """Sampled rows that lattices are looked for in."""
-    minimal_layers: int = 12
+    minimal_layers: int = 10
     """Minimal: layers that are kept, spread evenly; and so below."""
     minimal_neurons: int = 8
     minimal_sketch: int = 16

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,14 @@ import made_models as made
 from pedigree.errors import ArtifactError
 from pedigree.fingerprint.codec import STORED_MAX_BYTES, decode, encode
 from pedigree.fingerprint.model import Fingerprint
+from pedigree.fingerprint.slots import Role, Slot
+from pedigree.fingerprint.spec import Profile
 
-GOLDENS = Path(__file__).parent.parent / "goldens" / "v1"
+GOLDENS = Path(__file__).parent.parent / "goldens"
+V1_DIGESTS = {
+    "llama-a": "24e8d6c06c4a8033f36e70550a62975b72854ef03d95e669fcaf972600f3235f",
+    "gpt2-a": "2386d16f843b5b3813de6e8790a74584639480e0fbf3ed4172ac670d08618944",
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +41,10 @@ def test_what_is_stored_is_what_is_read(small: Fingerprint) -> None:
     assert again.digest == small.digest
     assert again.shape == small.shape
     assert again.tensors == small.tensors
-    assert np.array_equal(again.neurons, small.neurons)
+    assert again.profile is small.profile
+    assert set(again.parts) == set(small.parts)
+    for name, array in small.parts.items():
+        assert np.array_equal(again.parts[name], array), name
 
 
 def test_an_unknown_architecture_can_be_stored(tmp_path: Path) -> None:
@@ -45,21 +56,51 @@ def test_an_unknown_architecture_can_be_stored(tmp_path: Path) -> None:
 
 def test_the_stored_form_is_a_safetensors_file(small: Fingerprint) -> None:
     arrays = safetensors.numpy.load(small.encoded)
-    assert np.array_equal(arrays["neurons"], small.neurons)
-    assert arrays["tensor.digest"].shape == (len(small.tensors), 16)
+    assert np.array_equal(arrays["neuron.up"], small.parts["neuron.up"])
+    assert arrays["tensor.sample"].shape == (len(small.tensors), 16)
 
 
-def test_fingerprints_made_today_equal_those_made_by_the_first_version() -> None:
-    for name in ("llama-a", "gpt2-a"):
-        golden = (GOLDENS / f"{name}.fingerprint.safetensors").read_bytes()
-        assert made.fingerprint(made.EXAMPLES / name).encoded == golden
+@pytest.mark.parametrize("name", ["llama-a", "gpt2-a"])
+def test_version_1_stays_readable_and_keeps_its_digest(name: str) -> None:
+    golden = (GOLDENS / "v1" / f"{name}.fingerprint.safetensors").read_bytes()
+    found = decode(golden)
+    assert found.spec == "pedigree.dev/fingerprint/v1"
+    assert found.digest.hex == V1_DIGESTS[name]
+    assert encode(found) == golden
+    assert found.part("v1.neurons") is not None
+    assert found.part("neuron.up") is None
+    assert (found.shape.layers, found.shape.width) == (4, 128)
 
 
-def test_golden_fingerprints_stay_readable() -> None:
-    paths = sorted(GOLDENS.glob("*.safetensors"))
-    assert paths
+def test_all_golden_fingerprints_stay_readable() -> None:
+    paths = sorted(GOLDENS.rglob("*.safetensors"))
+    assert len(paths) >= 2
     for path in paths:
-        assert decode(path.read_bytes(), path=path.name).architecture
+        data = path.read_bytes()
+        assert decode(data, path=path.name).encoded == data
+
+
+@pytest.fixture(scope="module")
+def old() -> bytes:
+    return (GOLDENS / "v1" / "gpt2-a.fingerprint.safetensors").read_bytes()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_damaged_fingerprint_of_version_1_is_refused_or_is_another_one(
+    old: bytes, data: st.DataObject
+) -> None:
+    stored = bytearray(old)
+    at = data.draw(st.integers(0, len(stored) - 1))
+    stored[at] ^= data.draw(st.integers(1, 255))
+    reason = ""
+    try:
+        found = decode(bytes(stored))
+    except ArtifactError as error:
+        reason = error.reason
+    else:
+        assert found.encoded == bytes(stored) != old
+    assert reason in {"", "MalformedFingerprint", "UnsupportedFingerprint"}
 
 
 @settings(max_examples=150, deadline=None)
@@ -114,7 +155,7 @@ def test_an_array_that_lies_about_itself_is_refused(
     small: Fingerprint, entry: object
 ) -> None:
     with pytest.raises(ArtifactError) as refused:
-        decode(_with_header(small.encoded, {"neurons": entry}))
+        decode(_with_header(small.encoded, {"neuron.up": entry}))
     assert refused.value.reason == "MalformedFingerprint"
 
 
@@ -124,8 +165,72 @@ def test_extra_arrays_are_refused(small: Fingerprint) -> None:
         decode(_with_header(small.encoded, {"zzz": extra}))
 
 
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ({"zzz": np.ones(3, np.int8)}, "unknown"),
+        ({"neuron.up": np.ones((2, 32, 32), np.int16)}, "another type"),
+        ({"neuron.up": np.ones((3, 32, 32), np.int8)}, "has shape"),
+        ({"neuron.up": np.ones((2, 99, 32), np.int8)}, "has shape"),
+        ({"code.e": np.ones(127, np.uint8)}, "has shape"),
+        ({"raw.record": np.array([0, 99999], np.int32)}, "shape|points outside"),
+        ({"anchor.index": np.full(160, -1, np.int32)}, "points outside"),
+        ({"table.block": np.array([[0, -1, 5, 9]], np.int32)}, "one after the other"),
+        ({"table.block": np.array([[0, -1, 0, 9]], np.int32)}, "other rows"),
+        ({"adapt.x": np.ones((1,) * 6, np.int8)}, "impossible shape|no shape"),
+    ],
+    ids=range(10),
+)
+def test_parts_that_no_builder_makes_are_refused(
+    small: Fingerprint, parts: dict[str, np.ndarray], why: str
+) -> None:
+    hostile = dataclasses.replace(small, parts={**small.parts, **parts})
+    with pytest.raises(ArtifactError, match=why) as refused:
+        decode(encode(hostile))
+    assert refused.value.reason == "MalformedFingerprint"
+
+
+def test_parts_of_a_larger_profile_are_refused(small: Fingerprint) -> None:
+    hostile = dataclasses.replace(small, profile=Profile.FAST)
+    with pytest.raises(ArtifactError, match="to profile fast"):
+        decode(encode(hostile))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"zeros": 2**20},
+        {"shape": (2**40, 2**40)},
+        {"slot": Slot(Role.NORM_K, 5)},
+    ],
+    ids=["zeros", "size", "order"],
+)
+def test_impossible_records_are_refused(
+    small: Fingerprint, change: dict[str, object]
+) -> None:
+    first = dataclasses.replace(small.tensors[0], **change)
+    hostile = dataclasses.replace(small, tensors=(first, *small.tensors[1:]))
+    with pytest.raises(ArtifactError) as refused:
+        decode(encode(hostile))
+    assert refused.value.reason == "MalformedFingerprint"
+
+
+def test_a_fingerprint_of_a_7b_model_is_decoded_in_milliseconds(
+    small: Fingerprint,
+) -> None:
+    record = small.tensors[-1]
+    many = tuple(
+        dataclasses.replace(record, slot=Slot(Role.NORM_K, layer))
+        for layer in range(3000)
+    )
+    data = encode(dataclasses.replace(small, tensors=(*small.tensors[:-1], *many)))
+    started = time.process_time()
+    assert len(decode(data).tensors) > 3000
+    assert time.process_time() - started < 0.25
+
+
 def test_another_version_is_told_from_damage(small: Fingerprint) -> None:
-    text = small.encoded.replace(b"fingerprint/v1", b"fingerprint/v9")
+    text = small.encoded.replace(b"fingerprint/v2", b"fingerprint/v9")
     with pytest.raises(ArtifactError, match="v9") as refused:
         decode(text)
     assert refused.value.reason == "UnsupportedFingerprint"
@@ -151,13 +256,17 @@ def test_a_fingerprint_of_gigabytes_is_refused_before_it_is_parsed() -> None:
         (r"\"vocabulary\":160", r"\"vocabulary\":-1"),
         (r"\"vocabulary\":160", r"\"vocabulary\":1.5"),
         (r"\"neurons\":96", r"\"neurons\":99999999999"),
-        (r"\"width\":64", r"\"width\":65"),
+        (r"\"profile\":\"deep\"", r"\"profile\":\"fast\""),
+        (r"\"profile\":\"deep\"", r"\"profile\":\"all\""),
+        (r"\"salted\":0", r"\"salted\":1.0"),
+        (r"\"salted\":0", r"\"salted\":2"),
+        (r"\"notes\":[]", r"\"notes\":[\"a\\nb\"]"),
         (r"\"width\":64", r"\"width\":\"64\""),
-        (r"\"layers\":2", r"\"layers\":3"),
+        (r"\"layers\":2", r"\"layers\":1"),
         (r"\"reason\":\"\"", r"\"reason\":\"Trusted\""),
         (r"\"architecture\":\"llama\"", r"\"architecture\":\"\\u001b[31m\""),
     ],
-    ids=range(9),
+    ids=range(13),
 )
 def test_sizes_and_texts_from_outside_are_bounded(
     small: Fingerprint, old: str, new: str
