@@ -23,6 +23,7 @@ from pedigree.lineage.classes import LineageClass
 
 if TYPE_CHECKING:
     from pedigree.registry import Registry
+    from pedigree.registry.kit_scan import KitMatch
     from pedigree.registry.path import Step
     from pedigree.registry.scan import Ranked, Scan
 
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     """Scan one model."""
     fail_on = fail_classes(args.fail_on)
     from pedigree.registry import Registry
+    from pedigree.registry.kit_scan import scan_kit
     from pedigree.registry.path import lineage_path
     from pedigree.registry.scan import scan_registry
 
@@ -67,12 +69,15 @@ def run(args: argparse.Namespace) -> int:
         subject.fingerprint, registry, exhaustive=args.exhaustive, power=args.json
     )
     path = lineage_path(found, registry)
+    kit = scan_kit(subject.checkpoint, registry) if subject.checkpoint else ()
     seconds = time.perf_counter() - started
     if args.json:
-        print_json(_document(subject, registry, found, path, seconds))
+        document = _document(subject, registry, found, path, seconds)
+        print_json({**document, "kit": [_kit_dict(match) for match in kit]})
     else:
         _print(subject, found, path, seconds)
-    if not found.references:
+        _print_kit(kit)
+    if not found.references and not kit:
         return EXIT_NOTHING_TO_CHECK
     failing = is_failing([r.comparison for r in found.ranked], fail_on)
     return EXIT_NEGATIVE if failing else EXIT_OK
@@ -110,6 +115,43 @@ def _document(
         "bytesRead": subject.bytes_read,
         "seconds": round(seconds, 4),
     }
+
+
+def _kit_dict(match: KitMatch) -> dict[str, Any]:
+    return {
+        "reference": match.reference,
+        "related": match.is_related,
+        "log10P": round(match.log10_p, 3),
+        "tests": [
+            {
+                "name": test.name,
+                "ran": test.ran,
+                "reason": str(test.reason or ""),
+                "detail": test.detail,
+                "effect": round(test.effect, 4),
+                "z": round(test.z, 3),
+                "log10P": round(test.log10_p, 3),
+                "method": test.method,
+                "n": test.n,
+            }
+            for test in match.tests
+        ],
+    }
+
+
+def _print_kit(kit: Sequence[KitMatch]) -> None:
+    for match in [match for match in kit if match.is_related][:SHOWN_MAX]:
+        ran = "; ".join(
+            f"{test.name} effect {test.effect:.2f}, Z {test.z:.1f}"
+            for test in match.tests
+            if test.ran
+        )
+        print_lines(
+            f"related by the kit's record {match.reference}: log10 p "
+            f"{match.log10_p:.1f} ({ran})"
+        )
+    if kit:
+        print_lines(f"{len(kit)} records of the kit could be tested")
 
 
 def _print(subject: Subject, found: Scan, path: Sequence[Step], seconds: float) -> None:

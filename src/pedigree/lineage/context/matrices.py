@@ -53,7 +53,7 @@ _LANES = 8
 _BLOCK_BYTES = 64 << 20
 _WHOLE_BYTES = 256 << 20
 """A larger matrix is read in blocks, and LEP may differ in the fourth decimal."""
-_COMPARED = (
+COMPARED = (
     *("q_proj", "query", "k_proj", "key", "v_proj", "value", "o_proj", "dense"),
     *("out_proj", "gate", "up_proj", "fc1", "wi_0", "down_proj", "fc2", "wi_1", "wo"),
 )
@@ -94,7 +94,7 @@ def read_matrices(checkpoint: Checkpoint) -> Matrices | Absent:
             continue
         length, kept = _read(checkpoint, info, sampled=sampled)
         energy[layer] += length
-        if any(word in info.name.lower() for word in _COMPARED):
+        if any(word in info.name.lower() for word in COMPARED):
             values[layer].append(kept)
     if not energy:
         return Absent(NotShown.NO_LAYERS, "no matrix of a numbered layer")
