@@ -7,6 +7,7 @@ import json
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,7 +169,8 @@ def _seven_billion() -> dict[str, tuple[int, ...]]:
 @pytest.fixture(scope="module")
 def sparse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a file of 13.5 GB that takes some kilobytes."""
-    header, offset = {}, 0
+    header: dict[str, dict[str, Any]] = {}
+    offset = 0
     for name, shape in _seven_billion().items():
         size = 2 * int(np.prod(shape))
         header[name] = {
