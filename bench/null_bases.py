@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train many small independent models, for the calibration of null distributions.
 
-    python -m bench.null_bases FOLDER [--count 20]
+    python -m bench.null_bases FOLDER [--count 20] [--first 0]
 
 Llama and GPT-2 in turn, of one shape each, with the same text and tokenizer; seeds and
 the order of the text differ.  They are trained briefly, but well past the point where
@@ -29,8 +29,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.null_bases")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0)
     args = parser.parse_args()
-    for k in range(args.count):
+    for k in range(args.first, args.first + args.count):
         kind = ("llama", "gpt2")[k % 2]
         name = f"{kind}-n{1000 + k}"
         if (args.folder / name / "zoo.json").exists():

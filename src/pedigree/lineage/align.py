@@ -112,7 +112,7 @@ def residual_blocks(
         pairs = _by_part(*parts)
     else:
         names = [f"channel.{role}" for role in ("o", "down", "up")]
-        pairs = [_same_rows(a.part(name), b.part(name)) for name in names]
+        pairs = [(a.part(name), b.part(name)) for name in names]
     features = joined(pairs)
     if features is None:
         return nothing_shared(RESIDUAL.name, "weights of o, down or up")
@@ -125,14 +125,6 @@ def residual_blocks(
 
 
 Pair = tuple[Rows | None, Rows | None]
-
-
-def _same_rows(a: Rows | None, b: Rows | None) -> Pair:
-    """Cut the second axis to what both kept: a smaller profile keeps a prefix."""
-    if a is None or b is None:
-        return None, None
-    rows = min(a.shape[1], b.shape[1])
-    return a[:, :rows], b[:, :rows]
 
 
 def _v1_neurons(

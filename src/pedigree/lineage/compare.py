@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from pedigree.errors import ArtifactError
 from pedigree.fingerprint.model import Fingerprint
-from pedigree.lineage import adapt, hash_test, match
+from pedigree.lineage import adapt, hash_test, match, qf
 from pedigree.lineage.align import run_neuron, run_residual
 from pedigree.lineage.decide import decide, threshold_log10
 from pedigree.lineage.emb import run_emb
 from pedigree.lineage.gamma import run_gamma
 from pedigree.lineage.pni import run_pni
-from pedigree.lineage.results import TESTS, Comparison, NotRun, TestResult
+from pedigree.lineage.results import TESTS, Comparison, TestResult
 from pedigree.lineage.rownorm import run_rownorm
 from pedigree.lineage.tsp import run_tsp
 
@@ -25,6 +25,7 @@ _RUNNERS = {
     "PNI": run_pni,
     "TSP": run_tsp,
     "MATCH": match.run,
+    "QF": qf.run,
     "ADAPT": adapt.run,
 }
 
@@ -50,7 +51,8 @@ def compare(
     if a.settings != b.settings:
         raise ArtifactError(
             f"fingerprints follow {a.spec} and {b.spec}"
-            f"{_same_name_hint(a, b)}, wanted equal ones",
+            f"{' with other parameters' if a.spec == b.spec else ''}, "
+            "wanted equal ones",
             reason="UnsupportedFingerprint",
             hint="make both again with the same version of `pedigree fingerprint`, "
             "and with the same salt or none",
@@ -72,15 +74,4 @@ def run_test(
         alpha_log10: log10 of the threshold of the test, to compute the smallest effect
             that would have been seen; None skips that.
     """
-    runner = _RUNNERS.get(name)
-    if runner is None:
-        return TestResult(
-            name=name,
-            reason=NotRun.NOT_KEPT,
-            detail=f"{name} is not part of this version",
-        )
-    return runner(a, b, alpha_log10=alpha_log10)
-
-
-def _same_name_hint(a: Fingerprint, b: Fingerprint) -> str:
-    return " with other parameters" if a.spec == b.spec else ""
+    return _RUNNERS[name](a, b, alpha_log10=alpha_log10)

@@ -67,10 +67,9 @@ def embedding_blocks(
         first, second = a.part(name), b.part(name)
         if first is None or second is None:
             continue
-        rows = min(len(first), len(second))
         kept = (anchors.a < first.shape[1]) & (anchors.b < second.shape[1])
         pairs.append(
-            (first[:rows, anchors.a[kept]], second[:rows, anchors.b[kept]]),
+            (first[:, anchors.a[kept]], second[:, anchors.b[kept]]),
         )
     features = joined(pairs)
     if features is None:

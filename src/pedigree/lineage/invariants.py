@@ -71,7 +71,8 @@ def scalar_blocks(
     ]
     if len(kept) < 2:
         return nothing_shared(name, "invariants of neurons")
-    scores = [normal_scores(part[:, :, list(features)]) for part in kept]
+    n = min(part.shape[1] for part in kept)
+    scores = [normal_scores(part[:, :n, list(features)]) for part in kept]
     live = [s.any(axis=(0, 1)) for s in scores]
     shared = np.flatnonzero(live[0] & live[1])
     if not len(shared):

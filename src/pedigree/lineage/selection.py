@@ -86,12 +86,13 @@ class Neurons:
     labels: tuple[str, ...]
     tabled: bool
     _model: Fingerprint
-    _blocks: NDArray[np.int64]
-    _rows: NDArray[np.int64]
-    """Of the parts by block: (blocks,) and (rows,).  Of tables: (blocks, rows)."""
+    _index: NDArray[np.int64]
+    """Of the parts by block: (blocks,).  Of tables: (blocks, rows)."""
 
     def values(self, kind: str, role: str) -> NDArray[Any] | None:
         """Shape (blocks, rows, values), or None if not kept.
+
+        Parts of a smaller profile have fewer rows: the first ones.
 
         Args:
             kind: ``tsp`` or ``tspi``: projections on anchors chosen by bytes or by
@@ -101,7 +102,7 @@ class Neurons:
         if self.tabled:
             stem = {"tsp": "table", "tspi": "tablei", "scalars": "table.scalars"}
             found = self._model.part(f"{stem[kind]}.{role}" if role else stem[kind])
-            return None if found is None else found[self._rows]
+            return None if found is None else found[self._index]
         stem = {
             "tsp": "neuron.tsp",
             "tspi": "neuron.tspi",
@@ -109,7 +110,7 @@ class Neurons:
             "scalars": "neuron.scalars",
         }
         found = self._model.part(f"{stem[kind]}.{role}" if role else stem[kind])
-        return None if found is None else found[self._blocks][:, self._rows]
+        return None if found is None else found[self._index]
 
 
 def neurons(
@@ -125,14 +126,12 @@ def neurons(
         tabled = [_tabled(x, used) for x, used in zip((a, b), chosen, strict=True)]
         if all(len(rows) for rows in tabled):
             first, second = (
-                Neurons(labels(x, used), True, x, used, rows)
+                Neurons(labels(x, used), True, x, rows)
                 for x, used, rows in zip((a, b), chosen, tabled, strict=True)
             )
             return first, second
-    kept = [x.part("neuron.up") for x in (a, b)]
-    rows = np.arange(min(0 if part is None else part.shape[1] for part in kept))
     first, second = (
-        Neurons(labels(x, used), False, x, used, rows)
+        Neurons(labels(x, used), False, x, used)
         for x, used in zip((a, b), chosen, strict=True)
     )
     return first, second
@@ -181,19 +180,27 @@ def joined(
     """Rows over the parts that both models have, each part of length 1.
 
     Args:
-        pairs: For each part those of A and of B, shapes (blocks, rows, values), with
-            the same numbers of rows and values; None or zeros where nothing was kept.
+        pairs: For each part those of A and of B, shapes (..., rows, values); None or
+            zeros where nothing was kept.  A smaller profile keeps the first rows, and
+            the first values of each: all are cut to what is everywhere.
 
     Returns:
-        Shapes (blocks, rows, values of all shared parts); None without shared parts.
+        Shapes (..., rows, values of all shared parts); None without shared parts.
     """
-    shared = [
-        (unit_rows(x), unit_rows(y))
+    kept = [
+        (x, y)
         for x, y in pairs
         if x is not None and y is not None and x.any() and y.any()
     ]
-    if not shared:
+    if not kept:
         return None
+    rows = min(side.shape[-2] for pair in kept for side in pair)
+    shared = []
+    for x, y in kept:
+        values = min(x.shape[-1], y.shape[-1])
+        shared.append(
+            (unit_rows(x[..., :rows, :values]), unit_rows(y[..., :rows, :values]))
+        )
     scale = np.float32(1 / np.sqrt(len(shared)))
     first, second = (
         np.concatenate([pair[side] for pair in shared], axis=-1) * scale

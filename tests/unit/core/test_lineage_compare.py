@@ -13,8 +13,10 @@ import pytest
 
 import made_models as made
 from pedigree.errors import ArtifactError
+from pedigree.fingerprint.build import build_fingerprint
+from pedigree.fingerprint.codec import decode
 from pedigree.fingerprint.model import Fingerprint
-from pedigree.fingerprint.spec import FingerprintSpec
+from pedigree.fingerprint.spec import FingerprintSpec, Profile
 from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.lineage.compare import compare
 from pedigree.lineage.results import TESTS, Comparison, NotRun, TestResult
@@ -339,6 +341,43 @@ def test_fingerprints_of_other_specs_cannot_be_compared() -> None:
     with pytest.raises(ArtifactError) as refused:
         compare(one, other)
     assert refused.value.reason == "UnsupportedFingerprint"
+
+
+V1 = Path(__file__).parent.parent / "goldens" / "v1"
+
+
+def _first_version(name: str) -> Fingerprint:
+    return decode((V1 / f"{name}.fingerprint.safetensors").read_bytes())
+
+
+def test_fingerprints_of_the_first_version_are_compared_with_each_other() -> None:
+    a, other = _first_version("llama-a"), _first_version("gpt2-a")
+    assert compare(a, a).lineage is LineageClass.IDENTICAL
+    own = {test.name: test for test in compare(a, a).tests}
+    for name in ("HASH", "ALIGN-neuron", "ALIGN-residual", "GAMMA", "EMB"):
+        assert own[name].effect == pytest.approx(1, abs=0.1)
+    for name in ("ROWNORM", "PNI", "TSP"):
+        assert own[name].reason is NotRun.NOT_KEPT
+    apart = compare(a, other)
+    assert apart.lineage is LineageClass.NO_EVIDENCE
+    assert apart.log10_p > -3
+
+
+def test_the_first_version_cannot_be_compared_with_the_second() -> None:
+    with pytest.raises(ArtifactError, match="fingerprint/v1") as refused:
+        compare(_first_version("llama-a"), example("llama-a"))
+    assert refused.value.reason == "UnsupportedFingerprint"
+    assert "again" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("small", [Profile.FAST, Profile.MINIMAL])
+@pytest.mark.parametrize(("a", "b"), [*RELATED, ("llama-a", "llama-b")])
+def test_a_smaller_profile_is_compared_with_a_deep_one(
+    a: str, b: str, small: Profile
+) -> None:
+    less = build_fingerprint(made.checkpoint(made.EXAMPLES / b), profile=small)
+    found = compare(example(a), less)
+    assert found.lineage.descends == ((a, b) in RELATED)
 
 
 def _as_neox(weights: made.Weights) -> made.Weights:
