@@ -97,6 +97,25 @@ def verdict(a: Fingerprint, b: Fingerprint, *, family_size: int = 1) -> Verdict:
     return Verdict(str(said.lineage), said.log10_p, seconds, said)
 
 
+def origins(
+    model: Fingerprint, references: Mapping[str, Fingerprint]
+) -> dict[int, tuple[str, int]]:
+    """For each layer of a model, the reference and the layer of it that it comes from.
+
+    From single weights where the engine finds a combination of the references; else
+    the reference and layer with the best score in the layer maps.
+    """
+    found = explain_merge(model, references)
+    if found is not None and found.layers:
+        return {x.layer: (x.shares[0][0], x.origin) for x in found.layers if x.shares}
+    best: dict[int, tuple[float, str, int]] = {}
+    for name, reference in references.items():
+        for own, theirs, score in layer_scores(reference, model):
+            if own not in best or score > best[own][0]:
+                best[own] = (score, name, theirs)
+    return {own: (name, theirs) for own, (_, name, theirs) in best.items()}
+
+
 def layer_scores(a: Fingerprint, b: Fingerprint) -> list[tuple[int, int, float]]:
     """(layer of B, layer of A, score) of the layer map of a comparison."""
     found = compare(a, b, power=False).layer_map

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench.engine import fingerprint, layer_scores, merge_shares, verdict
+from bench.engine import fingerprint, merge_shares, origins, verdict
 from bench.genealogy import is_base, read_zoo, truth
 from bench.machine import interval, machine_facts
 from bench.variants import launder, merging
@@ -168,7 +168,7 @@ class _Bench:
                 if laundered:
                     launder.launder(network, np.random.default_rng(self.seed))
                 made = self.take(a, network)
-                found = _attributed(made, {n: self.prints[n] for n in (a, b)})
+                found = origins(made, {n: self.prints[n] for n in (a, b)})
                 wanted = {layer: ((a, b)[m], at) for layer, (m, at) in enumerate(plan)}
                 yield {
                     "parents": [a, b],
@@ -199,9 +199,7 @@ class _Bench:
                     )
                     if laundered:
                         launder.launder(network, np.random.default_rng(self.seed))
-                    found = _attributed(
-                        self.take(base, network), {base: self.prints[base]}
-                    )
+                    found = origins(self.take(base, network), {base: self.prints[base]})
                     told = [found.get(k, ("", -1))[1] for k in range(len(order))]
                     yield {
                         "base": base,
@@ -236,18 +234,6 @@ class _Bench:
                 and scores[strongest] <= -6,
                 "log10P": scores,
             }
-
-
-def _attributed(
-    made: Fingerprint, references: Mapping[str, Fingerprint]
-) -> dict[int, tuple[str, int]]:
-    """For each layer, the model and the layer it matches best."""
-    best: dict[int, tuple[float, str, int]] = {}
-    for name, reference in references.items():
-        for own, theirs, score in layer_scores(reference, made):
-            if own not in best or score > best[own][0]:
-                best[own] = (score, name, theirs)
-    return {own: (name, theirs) for own, (_, name, theirs) in best.items()}
 
 
 def _merge_row(
