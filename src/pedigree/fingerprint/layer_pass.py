@@ -23,14 +23,12 @@ from pedigree.fingerprint.features import (
 from pedigree.fingerprint.lattice import grids
 from pedigree.fingerprint.layer_reader import OUTSIDE, LayerReader, Sampled
 from pedigree.fingerprint.model import Fingerprint, TensorRecord
-from pedigree.fingerprint.own_directions import read_grams
 from pedigree.fingerprint.plan import Plan
 from pedigree.fingerprint.records import sort_key
 from pedigree.fingerprint.reduced import fast_view
 from pedigree.fingerprint.sampled import BitReader
 from pedigree.fingerprint.sampling import Axis
 from pedigree.fingerprint.slots import Part, Role, RoleMap, Slot
-from pedigree.fingerprint.tables import Tables, tabled_blocks
 from pedigree.fingerprint.token_features import TokenFeatures
 from pedigree.fingerprint.vocabulary import Vocabulary
 from pedigree.tensors.checkpoint import Checkpoint
@@ -151,6 +149,10 @@ class LayerPass:
         plan = self._plan
         if not plan.deep or not plan.blocks:
             return {}
+        # What only the deep profile needs takes time to load.
+        from pedigree.fingerprint.own_directions import read_grams
+        from pedigree.fingerprint.tables import Tables, tabled_blocks
+
         tabled = tabled_blocks(plan)
         pieces, scale = self._layers.pieces, self._layers.scale
         grams = read_grams(plan, self._reader, pieces, tabled, scale)

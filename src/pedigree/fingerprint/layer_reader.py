@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,9 @@ from pedigree.fingerprint.model import NO_DIGEST, TensorRecord
 from pedigree.fingerprint.plan import Plan
 from pedigree.fingerprint.sampled import BitReader, record_of
 from pedigree.fingerprint.slots import Part, Piece, Role, RoleMap, Slot
-from pedigree.fingerprint.whole import WholePass
+
+if TYPE_CHECKING:
+    from pedigree.fingerprint.whole import WholePass
 
 OUTSIDE = -1
 """Layer of what is in none."""
@@ -71,7 +74,7 @@ class LayerReader(AbstractContextManager["LayerReader"]):
         self._groups = _groups(roles, plan)
         self._steps = _Steps(progress, self._cost())
         self._order = [OUTSIDE, *plan.layers]
-        self._whole = WholePass(reader) if plan.deep else None
+        self._whole = _whole_pass(reader) if plan.deep else None
         self._start(OUTSIDE)
 
     def __exit__(
@@ -184,6 +187,13 @@ class LayerReader(AbstractContextManager["LayerReader"]):
             self._plan.shape, parameters=self._plan.shape.parameters - head.size
         )
         return True
+
+
+def _whole_pass(reader: BitReader) -> WholePass:
+    # Threads take time to load, which the fast profile has no use for.
+    from pedigree.fingerprint.whole import WholePass
+
+    return WholePass(reader)
 
 
 def _groups(roles: RoleMap, plan: Plan) -> dict[int, list[Piece]]:

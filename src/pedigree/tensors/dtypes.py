@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -83,15 +82,16 @@ _PLAIN = {
 }
 _SMALL_FLOATS = {
     # F8_E4M3 is the OCP type without infinities, which ml_dtypes calls "fn".
-    "F8_E4M3": ml_dtypes.float8_e4m3fn,
-    "F8_E5M2": ml_dtypes.float8_e5m2,
-    "F8_E8M0": ml_dtypes.float8_e8m0fnu,
-    "F8_E4M3FNUZ": ml_dtypes.float8_e4m3fnuz,
-    "F8_E5M2FNUZ": ml_dtypes.float8_e5m2fnuz,
-    "F6_E2M3": ml_dtypes.float6_e2m3fn,
-    "F6_E3M2": ml_dtypes.float6_e3m2fn,
-    "F4": ml_dtypes.float4_e2m1fn,
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F6_E2M3": "float6_e2m3fn",
+    "F6_E3M2": "float6_e3m2fn",
+    "F4": "float4_e2m1fn",
 }
+"""Names in ml_dtypes, which is loaded only where one of these types is met."""
 
 
 def decode(raw: bytes, dtype: str) -> NDArray[np.float32]:
@@ -142,8 +142,11 @@ def _decode_bool(raw: bytes) -> NDArray[np.float32]:
 @lru_cache
 def _values(dtype: str) -> NDArray[np.float32]:
     """Shape (2**bits,): the value of every bit pattern."""
+    import ml_dtypes
+
     patterns = np.arange(1 << DTYPES[dtype].bits, dtype=np.uint8)
-    values: NDArray[np.float32] = patterns.view(_SMALL_FLOATS[dtype]).astype(np.float32)
+    kind = getattr(ml_dtypes, _SMALL_FLOATS[dtype])
+    values: NDArray[np.float32] = patterns.view(kind).astype(np.float32)
     return values
 
 
