@@ -175,7 +175,7 @@ def _to_unit(rows: Rows) -> None:
 
 
 def cells(
-    a: Sequence[Block], b: Sequence[Block], *, signed: bool
+    a: Sequence[Block], b: Sequence[Block], *, signed: bool, screen: bool = True
 ) -> tuple[list[Cell], int]:
     """Match every pair of blocks of which at least one is whole.
 
@@ -183,10 +183,11 @@ def cells(
         a: Prepared blocks of A.
         b: Prepared blocks of B.
         signed: Whether the sign of the second view means anything.
+        screen: Whether to match the most promising pairs only, if there are many.
 
     Returns:
-        Matched pairs of blocks, at most :data:`SCREEN_CELLS` or as many as the larger
-        model has blocks, and how many pairs there were to choose from.
+        Matched pairs of blocks; if screened, at most :data:`SCREEN_CELLS` or as many as
+        the larger model has blocks; and how many pairs there were to choose from.
     """
     pairs = [
         (i, j)
@@ -196,7 +197,7 @@ def cells(
     ]
     most = max(SCREEN_CELLS, len(a), len(b))
     chosen = pairs
-    if len(pairs) > most:
+    if screen and len(pairs) > most:
         score = [-_screened(a[i], b[j], signed) for i, j in pairs]
         chosen = [pairs[k] for k in np.argsort(score, kind="stable")[:most]]
     done = [Cell(i, j, *_match(a[i], b[j], signed)) for i, j in sorted(chosen)]
