@@ -201,7 +201,13 @@ def _groups(roles: RoleMap, plan: Plan) -> dict[int, list[Piece]]:
     groups: dict[int, list[Piece]] = {}
     for piece in sorted(
         filter(plan.is_recorded, roles.pieces),
-        key=lambda p: (not p.slot.role.is_norm, p.slot, p.name),
+        key=lambda p: (
+            not p.slot.role.is_norm,
+            int(p.slot.role),
+            p.slot.expert,
+            int(p.slot.part),
+            p.name,
+        ),
     ):
         groups.setdefault(piece.slot.layer, []).append(piece)
     return groups
