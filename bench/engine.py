@@ -70,6 +70,7 @@ class Verdict:
         return {
             "verdict": self.lineage,
             "relation": self.said.relation,
+            "relations": [str(found.kind) for found in self.said.relations],
             "direction": str(self.said.direction),
             "reason": self.said.reason,
             "log10P": round(self.log10_p, 2),

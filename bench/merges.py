@@ -272,6 +272,7 @@ def _summary(document: Mapping[str, Any]) -> dict[str, Any]:
                 "merges": len(rows),
                 "told": len(errors),
                 "within0.1": within,
+                "parentsRight": sum(1 for r in rows if _parents_right(r)),
                 "interval95": interval(within, len(rows)),
                 "largestError": max(errors, default=None),
                 "exceptions": [
@@ -307,6 +308,12 @@ def _summary(document: Mapping[str, Any]) -> dict[str, Any]:
         },
         "adapters": _right(document["adapters"]),
     }
+
+
+def _parents_right(row: Mapping[str, Any]) -> bool:
+    """Whether those with a share of a twentieth or more are the parents."""
+    told = {n for n, s in (row["told"] or {}).items() if s >= 0.05 and n != row["base"]}
+    return told == set(row["wanted"])
 
 
 def _layers(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from bench.engine import RELATED
 from bench.genealogy import EXPECTED, Truth, ancestors, is_base
 from bench.machine import interval
+from bench.relations import relation_summary
 
 Pair = Mapping[str, Any]
 
@@ -35,6 +36,7 @@ def summary(pairs: Sequence[Pair], zoo: Mapping[str, Any]) -> dict[str, Any]:
         },
         "byKind": _by_kind(related),
         "bases": _bases(pairs, zoo),
+        "relations": relation_summary(pairs, zoo),
         "roc": roc(related, apart),
         "exceptions": _exceptions(pairs),
         "secondsPerComparison": _mean([pair["seconds"] for pair in pairs]),

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from bench.genealogy import Truth, truth
 from bench.machine import interval
+from bench.relations import expected
 from bench.scores import roc, summary
 
 ZOO: dict[str, Any] = {
@@ -57,6 +58,8 @@ def pair(a: str, b: str, verdict: str, log10_p: float) -> dict[str, Any]:
         "kind": "as given",
         "verdict": verdict,
         "relation": "",
+        "relations": ["FineTuned"],
+        "direction": "a-to-b",
         "reason": "",
         "log10P": log10_p,
         "seconds": 0.01,
@@ -89,4 +92,32 @@ def test_every_wrong_class_is_listed_by_name() -> None:
     assert found["independent"]["count"] == 1
     assert found["independent"]["significant"] == 1
     assert found["sharedInit"]["count"] == 1
+    assert found["relations"]["directions"] == {
+        "right": 2,
+        "undirected": 0,
+        "wrong": 0,
+    }
     assert found["bases"]["wrong"] == [["grandchild", "other", -3]]
+
+
+@pytest.mark.parametrize(
+    ("facts", "kinds"),
+    [
+        ({"how": "50% magnitude pruning and recovery"}, {"Pruned"}),
+        ({"how": "MLP width pruned to half, healed"}, {"WidthPruned"}),
+        (
+            {"how": "vocabulary rebuilt and continued pretraining"},
+            {"VocabularyChanged"},
+        ),
+        ({"how": "trained from scratch on code"}, set()),
+        (
+            {"how": "drop=1+launder+int4", "variantOf": "x"},
+            {"LayersDropped", "Laundered", "Quantised"},
+        ),
+        ({"how": "linear=0.5+launder", "variantOf": "x"}, set()),
+    ],
+)
+def test_the_kind_of_descent_follows_from_how_a_model_was_made(
+    facts: dict[str, str], kinds: set[str]
+) -> None:
+    assert expected(facts) == kinds
