@@ -136,7 +136,7 @@ def _related(
         relations=kinds,
         orientation=way,
         layers=forensics.layers,
-        change=None if forensics.delta is None else forensics.delta.kept_relative,
+        change=None if forensics.delta is None else forensics.delta.relative,
     )
 
 
