@@ -10,6 +10,7 @@ is up to the caller.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,9 @@ Rows = NDArray[np.float32]
 MATCH_Z = 8.0
 """From here up a pair of blocks is shown in the layer map (a display choice)."""
 PAIRS_MAX = 256
+EQUAL_MAX = 3
+"""Other rows that a row may be equal to before it counts as padding (arbitrary: equal
+rows of trained weights do not occur, ties of a few rounded numbers do)."""
 _SEED = 0x6C696E65
 
 
@@ -68,7 +72,10 @@ def run(axis: Axis, a: Blocks, b: Blocks, *, alpha_log10: float | None) -> TestR
             effect that would have been seen; None skips that.
     """
     n = a.rows.shape[1]
-    informative = min(_informative_rows(a), _informative_rows(b))
+    kept = _telling(a) & _telling(b)
+    if not kept.all():
+        a, b = _only(a, kept), _only(b, kept)
+    informative = min(_distinct(_descriptions(x)) for x in (a, b))
     if informative < ROWS_MIN:
         return TestResult(
             name=axis.name,
@@ -120,22 +127,46 @@ def unit_rows(rows: NDArray[np.int8]) -> Rows:
     return values
 
 
-def _informative_rows(blocks: Blocks) -> int:
-    """Different, non-zero rows in the whole description of the axis.
+def _telling(blocks: Blocks) -> NDArray[np.bool_]:
+    """Rows that are not padding: not zero, nor equal to :data:`EQUAL_MAX` others.
 
-    Equal rows are one row as far as permutations go.
+    Two unrelated models of one framework are padded at the same places, where their
+    axis is not exchangeable; the rest is, since what is left out of a model does not
+    depend on the order of its rows.
     """
-    n: int = blocks.rows.shape[1]
-    if len(blocks.rows) and _distinct(blocks.rows[0]) == n:
-        return n  # more blocks cannot make different rows equal
-    views = blocks.rows.transpose(1, 0, 2).reshape(n, -1)  # (n, blocks * f)
-    return _distinct(np.concatenate([views, blocks.common], axis=1))
+    rows = _descriptions(blocks)
+    live = np.asarray(rows.any(axis=1), np.bool_)
+    counts = Counter(row.tobytes() for row in rows)
+    if len(counts) > len(rows) - EQUAL_MAX - 1:
+        return live  # too few repeats for any row to have that many
+    repeats = np.array([counts[row.tobytes()] for row in rows])
+    result: NDArray[np.bool_] = live & (repeats <= EQUAL_MAX + 1)
+    return result
+
+
+def _descriptions(blocks: Blocks) -> Rows:
+    """All that is known of each row, shape (n, values), as far as it takes.
+
+    If the rows of the first block differ, more blocks cannot make them equal.
+    """
+    count, n, values = blocks.rows.shape
+    if len(blocks.rows):
+        first = np.ascontiguousarray(blocks.rows[0])
+        if first.any(axis=1).all() and _distinct(first) == n:
+            return first
+    views = blocks.rows.transpose(1, 0, 2).reshape(n, count * values)
+    return np.concatenate([views, blocks.common], axis=1)
 
 
 def _distinct(rows: Rows) -> int:
+    """Different, non-zero rows: equal rows are one as far as permutations go."""
     live = np.ascontiguousarray(rows[rows.any(axis=1)])
     different: set[bytes] = {row.tobytes() for row in live}
     return len(different)
+
+
+def _only(blocks: Blocks, kept: NDArray[np.bool_]) -> Blocks:
+    return Blocks(blocks.labels, blocks.rows[:, kept], blocks.common[kept])
 
 
 def pair_scores(a: Rows, b: Rows) -> NDArray[np.float64]:

@@ -292,3 +292,29 @@ def test_a_dropped_layer_is_found_by_the_pair_of_blocks_that_remains() -> None:
         found = result(name, parts, child)
         assert found.log10_p < -9
         assert found.deciding in ("1:0", "2:1")
+
+
+@pytest.mark.parametrize("fill", [0, 77])
+@pytest.mark.parametrize("name", EXACT)
+def test_padding_at_the_same_places_is_no_evidence(name: str, fill: int) -> None:
+    """Both models are padded by their framework, and rows have a common direction."""
+
+    def padded(seed: int) -> made.Parts:
+        parts = made.random_parts(seed)
+        for part, values in parts.items():
+            if part.startswith("anchor") or values.dtype != np.int8:
+                continue
+            channels = part.startswith(("embedding", "head"))
+            axis = 0 if channels else -1 if part.startswith("norm") else 1
+            moved = np.clip(values // 3 + 60, -127, 127).astype(np.int8)
+            rows = np.moveaxis(moved, axis, 0)  # a view
+            rows[-len(rows) // 4 :] = fill
+            parts[part] = moved
+        scalars = parts["neuron.scalars"]
+        scalars[:, -8:] = fill
+        return parts
+
+    found = result(name, padded(1), padded(2))
+    assert found.log10_p > -4
+    child = made.noisy(made.random_parts(1), 9)
+    assert result(name, made.random_parts(1), child).log10_p < -15
