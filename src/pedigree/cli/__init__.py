@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        args = _parser().parse_args(arguments)
+        args = _parser(arguments).parse_args(arguments)
     except SystemExit as stop:  # argparse has printed help or the usage error
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
     as_json = bool(getattr(args, "json", False))
@@ -90,7 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_BUG
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """All commands, or only the one that is named: each costs time to load."""
+    named = [name for name in arguments[:1] if name in COMMANDS]
     parser = _Parser(
         prog="pedigree",
         description="What do these weights descend from, and may that run here?",
@@ -103,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=_Parser
     )
-    for name in COMMANDS:
+    for name in named or COMMANDS:
         import_module(f"pedigree.cli.{name}_command").register(subparsers)
     return parser
 

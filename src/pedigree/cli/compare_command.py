@@ -198,8 +198,8 @@ def _print_claims(claims: list[JudgedClaim]) -> None:
 
 
 def _print_context(signals: tuple[ContextSignal, ...]) -> None:
-    shown = [signal for signal in signals if signal.value is not None]
-    if not shown:
+    if not signals:
+        print_lines("context signals were not read; --context reads them", "")
         return
     print_lines(CONTEXT_NOTE)
     print_table(

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from pedigree.cli.models import Subject
 
 if TYPE_CHECKING:
-    from pedigree.lineage.context.features import ContextFeatures
     from pedigree.lineage.context.model import ContextSignal
 
 
-def context_of(a: Subject, b: Subject, *, asked: bool) -> tuple[ContextSignal, ...]:
-    """Signals of two models; what was not read says so.
+SMALL_BYTES = 64 << 20
+"""Two models of at most this many tensor bytes each are read whole unasked."""
 
-    Small models are read whole for them, others only if somebody asked.  There is
-    nothing for a stored fingerprint, which has no files.
+
+def context_of(a: Subject, b: Subject, *, asked: bool) -> tuple[ContextSignal, ...]:
+    """Signals of two models; nothing if they were not asked for or there are no files.
 
     Args:
         a: First model.
@@ -26,19 +26,21 @@ def context_of(a: Subject, b: Subject, *, asked: bool) -> tuple[ContextSignal, .
     Raises:
         SourceError: The bytes could not be had.
     """
-    left, right = _features(a, asked=asked), _features(b, asked=asked)
-    if left is None or right is None:
+    if not asked and not (_is_small(a) and _is_small(b)):
         return ()
-    from pedigree.lineage.context.features import context_signals
+    # Loaded only if needed: comparing two large models takes hardly longer.
+    from pedigree.lineage.context.features import context_signals, read_features
 
-    return context_signals(left, right)
+    features = [
+        read_features(subject.source, subject.checkpoint)
+        for subject in (a, b)
+        if subject.source is not None and subject.checkpoint is not None
+    ]
+    return context_signals(*features) if len(features) == 2 else ()
 
 
-def _features(subject: Subject, *, asked: bool) -> ContextFeatures | None:
-    if subject.source is None or subject.checkpoint is None:
-        return None
-    from pedigree.lineage.context.features import default_cost, read_features
-    from pedigree.lineage.context.model import Cost
-
-    cost = Cost.EVERYTHING if asked else default_cost(subject.checkpoint)
-    return read_features(subject.source, subject.checkpoint, cost)
+def _is_small(subject: Subject) -> bool:
+    if subject.checkpoint is None:
+        return False
+    tensors = subject.checkpoint.tensors.values()
+    return sum(info.nbytes for info in tensors) <= SMALL_BYTES

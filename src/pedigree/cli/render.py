@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from pedigree.cli.table import lay_out
 
 PIPED_WIDTH = 120
 """Columns where there is no terminal to ask."""
@@ -26,31 +29,18 @@ def print_lines(*lines: str) -> None:
 def print_table(
     headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()
 ) -> None:
-    """A table on stdout.
+    """A table on stdout, with an empty line before and after.
 
     Args:
         headings: One per column.
         rows: Texts.
         right: Columns of numbers, aligned right.
     """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    numbers = set(right)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, heading in enumerate(headings):
-        table.add_column(
-            heading,
-            justify="right" if index in numbers else "left",
-            no_wrap=index in numbers,
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
-    console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-    console.print(table)
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal else PIPED_WIDTH
+    shown = [[visible(cell) for cell in row] for row in rows]
+    lines = lay_out(headings, shown, width=width, right=frozenset(right))
+    sys.stdout.write("\n".join(["", *lines, "", ""]))
 
 
 def visible(text: str) -> str:

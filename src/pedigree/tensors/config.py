@@ -12,9 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from pedigree.errors import ArtifactError, quote
 from pedigree.limits import Limits
@@ -22,6 +20,9 @@ from pedigree.manifest import is_ignored
 from pedigree.ranges import ModelSource
 from pedigree.tensors.remarks import ERROR, Declared, Remark
 from pedigree.tensors.strictjson import load
+
+if TYPE_CHECKING:
+    import yaml
 
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -97,6 +98,8 @@ def card_declarations(text: bytes) -> list[Declared]:
     front = _front_matter(text.decode("utf-8", "replace"))
     if front is None:
         return []
+    import yaml  # loading it takes longer than comparing two models without cards
+
     try:
         node = yaml.compose(front, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError) as error:
@@ -126,6 +129,8 @@ def _front_matter(text: str) -> str | None:
 
 
 def _scalars(node: yaml.Node) -> Iterator[str]:
+    import yaml
+
     items = node.value if isinstance(node, yaml.SequenceNode) else [node]
     for item in items[:_VALUES_MAX]:
         if isinstance(item, yaml.ScalarNode) and _is_value(item.value):

@@ -52,7 +52,7 @@ def test_the_verdict_comes_first_and_every_test_is_listed() -> None:
     text = said("compare", LLAMA, SFT)
     assert text.splitlines()[3].startswith("Derived (FineTuned): A and B are related")
     for name in TESTS:
-        assert f" {name} " in text
+        assert f"\n{name} " in text
     assert "MB read" in text
 
 
@@ -85,6 +85,16 @@ def test_a_full_score_of_every_metadata_signal_decides_nothing() -> None:
     context = {signal["name"]: signal["value"] for signal in found["context"]}
     assert context["MFI"] == context["TFV"] == context["VOA"] == 1.0
     assert found["verdict"] == "NoEvidence"
+
+
+def test_large_models_are_not_read_for_context_unless_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pedigree.cli.context.SMALL_BYTES", 1000)
+    for arguments, shown in ((("--json",), 0), (("--json", "--context"), 8)):
+        assert main(["compare", LLAMA, TWIN, *arguments]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert len(found["context"]) == shown
 
 
 def test_a_missing_layer_shows_in_map_direction_and_relation(halved: str) -> None:

@@ -28,7 +28,7 @@ from pedigree.errors import (
 
 
 def _command_that(monkeypatch: pytest.MonkeyPatch, run: Callable[[], int]) -> None:
-    def parser() -> argparse.ArgumentParser:
+    def parser(arguments: object) -> argparse.ArgumentParser:
         made = argparse.ArgumentParser()
         made.add_argument("--json", action="store_true")
         made.set_defaults(run=lambda args: run())

@@ -13,6 +13,7 @@ from pedigree.cli import main, plain_words
 from pedigree.cli.explain_command import topics
 from pedigree.cli.heatmap import COLUMNS_MAX, ROWS_MAX, SHADES, heatmap, shade
 from pedigree.cli.plotting import check_target, draw
+from pedigree.cli.table import lay_out
 from pedigree.errors import ConfigError
 from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.lineage.context.features import COSTS
@@ -81,7 +82,7 @@ def test_explain_without_a_name_lists_everything(
 ) -> None:
     assert main(["explain"]) == 0
     printed = capsys.readouterr().out
-    assert all(f" {name} " in printed for name in topics())
+    assert all(f"\n{name} " in printed for name in topics())
 
 
 def test_the_map_has_rows_of_b_and_columns_of_a() -> None:
@@ -151,3 +152,12 @@ def test_a_picture_that_cannot_be_written_is_an_error_not_a_traceback(
     with pytest.raises(ConfigError) as refused:
         draw(comparison(None), tmp_path / "no" / "x.png", names=("a", "b"))
     assert refused.value.reason == "OutputFailed"
+
+
+def test_a_table_fits_its_width_and_never_cuts_a_number() -> None:
+    rows = [("name", "-123456.7", "words " * 40), ("x" * 30, "1", "")]
+    lines = lay_out(("a", "b", "c"), rows, width=60, right={1})
+    assert max(map(len, lines)) <= 60
+    assert any("-123456.7" in line for line in lines)
+    assert lines[1] == "─" * len(lines[1])
+    assert " ".join(lines).count("words") == 40

@@ -16,7 +16,6 @@ from pedigree.lineage.context.features import (
     COSTS,
     ContextFeatures,
     context_signals,
-    default_cost,
     read_features,
 )
 from pedigree.lineage.context.model import ContextSignal, Cost, NotShown
@@ -88,17 +87,6 @@ def test_a_cost_gives_exactly_the_signals_of_that_cost(cost: Cost) -> None:
     found = by_name(features(EXAMPLES / "llama-a", cost), example("llama-b"))
     given = {name for name, signal in found.items() if signal.value is not None}
     assert given == {name for name, least in COSTS.items() if least <= cost}
-
-
-def test_only_small_models_are_read_whole_unasked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    folder = EXAMPLES / "llama-a"
-    source = open_source(parse(f"file://{folder.resolve()}"), SourceSettings())
-    checkpoint = Checkpoint.open(source)
-    assert default_cost(checkpoint) is Cost.EVERYTHING
-    monkeypatch.setattr("pedigree.lineage.context.features.SMALL_BYTES", 1000)
-    assert default_cost(checkpoint) is Cost.NOTHING
 
 
 def test_a_model_without_tokenizer_says_so(tmp_path: Path) -> None:

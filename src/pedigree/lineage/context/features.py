@@ -46,8 +46,6 @@ COSTS = {
     "WVC": Cost.EVERYTHING,
 }
 """What each signal has to read, in the order in which they are shown."""
-SMALL_BYTES = 64 << 20
-"""Models of at most this many tensor bytes are read whole unasked."""
 
 _Value = TypeVar("_Value")
 
@@ -71,12 +69,6 @@ class ContextFeatures:
     norms: Norms | Absent
     lengths: Floats | Absent
     matrices: Matrices | Absent
-
-
-def default_cost(checkpoint: Checkpoint) -> Cost:
-    """What to read of a model when nobody asked for context: all of a small one."""
-    size = sum(info.nbytes for info in checkpoint.tensors.values())
-    return Cost.EVERYTHING if size <= SMALL_BYTES else Cost.NOTHING
 
 
 def read_features(
