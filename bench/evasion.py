@@ -31,10 +31,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.engine import Verdict, fingerprint, verdict
-from bench.forward import agreement, reading
+from bench.forward import agreement, predictions, reading
 from bench.machine import machine_facts
 from bench.variants.catalogue import STEPS, make, parse
-from bench.variants.files import read_model, write_model
+from bench.variants.files import Model, read_model, write_model
 
 from pedigree.fingerprint.model import Fingerprint
 
@@ -155,7 +155,8 @@ class _Parent:
         other = read_model(twin)
         same = other.network.kind == self.model.network.kind
         self.twin = other if same else None
-        self.twin_agrees = agreement(self.model, other, self.tokens) if same else None
+        self.known = predictions(self.model.network, self.tokens)
+        self.twin_agrees = self._agreement(other) if same else None
 
     def child(self, variant: str) -> dict[str, Any] | None:
         """Make, judge and measure a child; None if this parent cannot have it."""
@@ -170,7 +171,7 @@ class _Parent:
         with tempfile.TemporaryDirectory() as work:
             folder = write_model(Path(work) / "child", made)
             found = self._judge(*fingerprint(folder)[:1])
-            kept = agreement(self.model, read_model(folder), self.tokens)
+            kept = self._agreement(read_model(folder))
         strongest = found.said.deciding
         return {
             "variant": variant,
@@ -180,6 +181,9 @@ class _Parent:
             "log10P": round(found.log10_p, 1),
             "by": strongest.name if strongest is not None else "",
         }
+
+    def _agreement(self, child: Model) -> float:
+        return agreement(self.model, child, self.tokens, self.known)
 
     def _judge(self, child: Fingerprint) -> Verdict:
         return verdict(self.print, child)

@@ -28,7 +28,12 @@ Tokens = NDArray[np.int64]
 SEQUENCES, LENGTH = 16, 128
 
 
-def agreement(parent: Model, child: Model, tokens: Tokens | None = None) -> float:
+def agreement(
+    parent: Model,
+    child: Model,
+    tokens: Tokens | None = None,
+    known: Tokens | None = None,
+) -> float:
     """Share of positions at which both models hold the same next token likeliest.
 
     Args:
@@ -37,10 +42,11 @@ def agreement(parent: Model, child: Model, tokens: Tokens | None = None) -> floa
             its predictions are compared by token.
         tokens: (sequences, length) in the parent's numbers; None for
             :func:`reading`.
+        known: The parent's :func:`predictions` for them, if they are known.
     """
     given = reading(parent) if tokens is None else tokens
     there, back = _renumbering(parent, child)
-    mine = predictions(parent.network, given)
+    mine = predictions(parent.network, given) if known is None else known
     theirs = predictions(child.network, there[given])
     return float((mine == back[theirs]).mean())
 
@@ -140,10 +146,11 @@ def _attend(network: Network, attention: Attention, x: Array) -> Array:
         q, k = rotary(q, network.theta), rotary(k, network.theta)
     each = network.heads // network.groups
     k, v = (np.repeat(part, each, axis=1) for part in (k, v))
-    scores = np.einsum("ihd,jhd->hij", q, k) * size**-0.5
+    q, k, v = (part.swapaxes(0, 1) for part in (q, k, v))  # heads first
+    scores = q @ k.swapaxes(1, 2) * size**-0.5
     future = np.triu(np.ones((length, length), bool), 1)
     shares = softmax(np.where(future, -np.inf, scores))
-    mixed = np.einsum("hij,jhd->ihd", shares, v).reshape(length, -1)
+    mixed = (shares @ v).swapaxes(0, 1).reshape(length, -1)
     return _apply(attention.o, mixed)
 
 
