@@ -12,12 +12,14 @@ float64, and the same in any order, for rows whose values span less than 2**20.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pedigree.fingerprint.bits import Bits, values_of
+from pedigree.fingerprint.slots import Part, Slot
 from pedigree.fingerprint.vocabulary import Vocabulary, anchors_by_bytes
 
 LARGEST = 4095
@@ -77,18 +79,33 @@ def choose_by_bytes(
     return at, names.astype(np.uint32)
 
 
-def anchors_of(rows: Bits, fast: int) -> Anchors:
+def takes_off_mean(slots: Iterable[Slot]) -> bool:
+    """Whether a model's norms take off the mean over channels, told by their biases.
+
+    What reads such a norm may have any mean over channels without a change of function.
+    """
+    return any(s.role.is_norm and s.part is Part.BIAS and s.layer >= 0 for s in slots)
+
+
+def anchors_of(rows: Bits, fast: int, *, centred: bool = False) -> Anchors:
     """Centre, scale and round embedding rows.
 
     Args:
         rows: Shape (k, d), canonical bits of the anchors' rows.
         fast: Anchors of the fast profile: what scales must not depend on others.
+        centred: Whether to take off the mean over channels too, so that projections do
+            not depend on that of what is projected.
     """
     values = values_of(rows).astype(np.float64)  # (k, d)
     if not len(values):
         return Anchors(values.T, np.ones(0), 0)
     # A sum of canonical values is exact, so the mean is the same on every machine.
-    values -= values[:fast].sum(axis=0) / len(values[:fast])
+    mean = values[:fast].sum(axis=0) / len(values[:fast])
+    if centred:
+        width = values.shape[1]
+        own = values.sum(axis=1, keepdims=True) / width
+        values -= own - values[:fast].sum() / (width * len(values[:fast]))
+    values -= mean
     peak = np.abs(values).max(axis=1, keepdims=True)
     matrix = np.rint(values / np.where(peak > 0, peak, 1.0) * LARGEST)
     length = np.sqrt((matrix * matrix).sum(axis=1))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from pedigree.fingerprint.anchors import takes_off_mean
 from pedigree.fingerprint.bits import values_of
 from pedigree.fingerprint.features import folded
 from pedigree.fingerprint.grams import ROLES, Grams, affordable
@@ -40,10 +41,7 @@ def read_grams(
     layers = tuple(sorted({layer for layer, _ in tabled}))
     if not layers or not affordable(plan.shapes, len(layers), plan.spec):
         return None
-    centred = any(
-        slot.role.is_norm and slot.part is Part.BIAS and slot.layer >= 0
-        for slot in pieces
-    )
+    centred = takes_off_mean(pieces)
     source = _Matrices(plan, reader, pieces, scale)
     grams = Grams(plan.shape.width, layers, centred=centred)
     for layer, gate, up, down in source.blocks():

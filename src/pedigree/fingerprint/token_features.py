@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pedigree.fingerprint.anchors import Anchors, anchors_of, choose_by_bytes
+from pedigree.fingerprint.anchors import (
+    Anchors,
+    anchors_of,
+    choose_by_bytes,
+    takes_off_mean,
+)
 from pedigree.fingerprint.bits import Bits, values_of
 from pedigree.fingerprint.plan import Plan
 from pedigree.fingerprint.sampled import BitReader
@@ -102,9 +107,12 @@ class TokenFeatures:
             if self._plan.deep
             else spec.projected_index_tokens
         )
+        centred = takes_off_mean(self._pieces)
         self.anchors = {
-            "tsp": anchors_of(by_bytes, spec.byte_tokens),
-            "tspi": anchors_of(by_row[:count], spec.projected_index_tokens),
+            "tsp": anchors_of(by_bytes, spec.byte_tokens, centred=centred),
+            "tspi": anchors_of(
+                by_row[:count], spec.projected_index_tokens, centred=centred
+            ),
         }
 
     def parts(self) -> dict[str, NDArray[Any]]:
