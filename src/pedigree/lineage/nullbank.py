@@ -196,11 +196,19 @@ def _log10_p(law: Law, comparison: Comparison) -> float:
 def upper_limit(hits: int, trials: int) -> float:
     """One-sided 95 % upper limit of a rate (Clopper & Pearson 1934), by bisection."""
     low, high = hits / trials, 1.0
-    for _ in range(60):
+    for _ in range(40):
         middle = (low + high) / 2
-        below = sum(
-            math.comb(trials, k) * middle**k * (1 - middle) ** (trials - k)
-            for k in range(hits + 1)
-        )
-        low, high = (middle, high) if below > 0.05 else (low, middle)
+        if _at_most(hits, trials, middle) > 0.05:
+            low = middle
+        else:
+            high = middle
     return high
+
+
+def _at_most(hits: int, trials: int, rate: float) -> float:
+    """Probability of at most ``hits`` among ``trials``."""
+    term = total = (1 - rate) ** trials
+    for k in range(hits):
+        term *= (trials - k) / (k + 1) * rate / (1 - rate)
+        total += term
+    return total
