@@ -106,6 +106,19 @@ def test_blocks_without_gate_are_matched_by_what_they_read_and_write(
     assert result.effect > 0.95
 
 
+def test_what_layer_norm_takes_off_hides_nothing(
+    models: dict[str, Fingerprint], tmp_path: Path
+) -> None:
+    weights = read(EXAMPLES / "gpt2-a")
+    random = np.random.default_rng(2)
+    for name in [name for name in weights if name.endswith("mlp.c_fc.weight")]:
+        norm = weights[name.replace("mlp.c_fc", "ln_2")][:, None]
+        shift = random.normal(0, 0.3, (1, weights[name].shape[1]))
+        weights[name] = (weights[name] + shift / norm).astype(np.float32)
+    result = run(models["gpt2-a"], made(tmp_path, weights, "gpt2-a"))
+    assert result.log10_p < -20
+
+
 def test_models_of_one_recipe_that_never_met_are_not_matched(
     models: dict[str, Fingerprint],
 ) -> None:
