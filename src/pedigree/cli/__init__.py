@@ -34,6 +34,7 @@ from pedigree.errors import PedigreeError
 COMMANDS = (
     "compare",
     "scan",
+    "tree",
     "fingerprint",
     "registry",
     "examine",

@@ -57,3 +57,19 @@ def stage_progress() -> Iterator[StageReport | None]:
             bar.update(tasks[stage], completed=done, total=total)
 
         yield report
+
+
+@contextmanager
+def count_progress(label: str) -> Iterator[Report | None]:
+    """A bar that counts things; None where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(escape(label), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

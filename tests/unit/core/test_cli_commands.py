@@ -206,11 +206,13 @@ def test_every_schema_and_command_is_documented() -> None:
         fingerprint_command,
         registry_command,
         scan_command,
+        tree_command,
     )
 
     for schema in (
         compare_command.SCHEMA,
         scan_command.SCHEMA,
+        tree_command.SCHEMA,
         fingerprint_command.SCHEMA,
         examine_command.SCHEMA,
         explain_command.SCHEMA,
