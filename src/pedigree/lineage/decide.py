@@ -117,11 +117,15 @@ def _related(
     log10_p: float,
 ) -> _Verdict:
     """Related for certain: how, and which way."""
-    seed = read_seed({test.name: test for test in tests})
     chance = _chance(deciding, log10_p)
-    if seed is not None:
-        return _Verdict(LineageClass.SHARED_INIT, _shared_init(seed, chance))
     forensics = gather(a, b, tests)
+    seed = read_seed(forensics.tests, forensics.spectrum)
+    if seed is not None:
+        return _Verdict(
+            LineageClass.SHARED_INIT,
+            _shared_init(seed, chance),
+            layers=forensics.layers,
+        )
     kinds = relations(forensics)
     way = orient(forensics)
     if way.apart:
@@ -153,8 +157,8 @@ def _descent(way: Orientation, kind: RelationFinding) -> str:
 def _shared_init(seed: Seed, chance: str) -> str:
     return (
         "A and B were trained apart from one random initialisation: weights of the "
-        f"same index are weakly alike (effect {seed.align:.2f}), and nothing that "
-        f"training made is more so ({seed.test} {seed.structure:.2f}); {chance}"
+        f"same index are alike (cosine {seed.cosine:.2f}), neither holds the other "
+        f"whole, and {seed.evidence}; {chance}"
     )
 
 

@@ -26,25 +26,30 @@ from pedigree.lineage.findings import DirectionFinding
 from pedigree.lineage.forensics import Forensics
 from pedigree.lineage.relation import PRUNED_SHARE
 
-LATTICE, ZEROS, FOSSIL, STRUCTURE, ADAPTER = (
+LATTICE, ZEROS, FOSSIL, STRUCTURE, ADAPTER, SLOPE = (
     "lattice",
     "zeros",
     "fossil",
     "structure",
     "adapter",
+    "slope",
 )
+HOLDS, HOLDS_NOT = 0.9, 0.85
+"""Slopes of a model that the other holds whole, and of one that it does not."""
 ENOUGH = 2.5
 """Log-odds from which on a direction is stated: 12 to 1."""
 _ODDS = {
     "lattice": 5.0,
     "zeros": 4.0,
     "fossil": 5.0,
+    "fossil hint": 1.5,
     "layers": 3.5,
     "repeated": 5.0,
     "experts": 5.0,
     "neurons": 3.0,
     "tokens": 2.5,
     "adapter": 9.0,
+    "slope": 2.0,
 }
 """Natural log-odds of each kind of mark.  The lattice's is that of quantised models to
 be leaves (99.41 % in a survey of a public hub, Horwitz et al. 2025); the others are
@@ -94,6 +99,7 @@ def orient(of: Forensics) -> Orientation:
             findings,
             len(sides) == 2,
         )
+    said = "; ".join(x.evidence for x in findings if x.log_odds >= ENOUGH)
     direction = Direction.UNDIRECTED
     if towards_b - towards_a >= ENOUGH:
         direction = Direction.A_TO_B
@@ -132,6 +138,7 @@ def _marks(of: Forensics) -> Iterator[_Mark]:
     yield from _fossil(of)
     yield from _layers(of)
     yield from _sizes(of)
+    yield from _slope(of)
 
 
 def _lattice(of: Forensics) -> Iterator[_Mark]:
@@ -163,7 +170,7 @@ def _zeros(of: Forensics) -> Iterator[_Mark]:
 
 def _fossil(of: Forensics) -> Iterator[_Mark]:
     fossil = of.fossil
-    if fossil is None or not fossil.oriented:
+    if fossil is None or not (fossil.oriented or fossil.hints):
         return
     on_b = fossil.shrunk > fossil.grown
     which, other = ("B", "A") if on_b else ("A", "B")
@@ -171,7 +178,7 @@ def _fossil(of: Forensics) -> Iterator[_Mark]:
     yield _Mark(
         on_b,
         FOSSIL,
-        "fossil",
+        "fossil" if fossil.oriented else "fossil hint",
         f"{fossil.rows} embedding rows of {which} are {factor:.4f} times those of "
         f"{other}, as weight decay leaves rows that training never touches: if one "
         f"descends from the other it is {which}",
@@ -238,4 +245,22 @@ def _sizes(of: Forensics) -> Iterator[_Mark]:
             STRUCTURE,
             "tokens",
             f"{which} has the embedding rows of {other} and {extra} more",
+        )
+
+
+def _slope(of: Forensics) -> Iterator[_Mark]:
+    """A leaning only: averaging models makes the average look like the origin."""
+    spectrum = of.spectrum
+    if spectrum is None:
+        return
+    forward, back = spectrum.slope_ab, spectrum.slope_ba
+    if max(forward, back) >= HOLDS and min(forward, back) <= HOLDS_NOT:
+        on_b = forward > back
+        which, other = ("B", "A") if on_b else ("A", "B")
+        yield _Mark(
+            on_b,
+            SLOPE,
+            "slope",
+            f"{which} holds {other} whole (slope {max(forward, back):.2f}) and not the "
+            f"reverse ({min(forward, back):.2f})",
         )

@@ -19,8 +19,9 @@ from pedigree.lineage.layers import (
     remarks,
     structure,
 )
-from pedigree.lineage.paired import BLOCK_ROLES, pairs
+from pedigree.lineage.paired import BLOCK_ROLES, Pair, pairs
 from pedigree.lineage.results import TestResult
+from pedigree.lineage.spectrum import Spectrum, measure_spectrum
 
 ALIGNED = ("ALIGN-neuron", "ALIGN-residual", "EMB", "GAMMA")
 """Tests that need weights at their places."""
@@ -42,6 +43,7 @@ class Forensics:
         layers: Which block comes from which; None if no test shows it.
         structure: What that says; None without a map.
         delta: Change of single weights; None if indices do not agree.
+        spectrum: What of each model's matrices is in the other's; None as above.
         fossil: Untouched embedding rows; None if not kept.
         lattice_a: Lattice that A's weights lie on, or empty.
         lattice_b: The same of B.
@@ -55,6 +57,7 @@ class Forensics:
     layers: LayerMap | None
     structure: Structure | None
     delta: Delta | None
+    spectrum: Spectrum | None
     fossil: Fossil | None
     lattice_a: str
     lattice_b: str
@@ -91,13 +94,23 @@ def gather(a: Fingerprint, b: Fingerprint, tests: Sequence[TestResult]) -> Foren
         layers=found,
         structure=shape,
         delta=None,
+        spectrum=None,
         fossil=None,
         lattice_a=lattice_of(a),
         lattice_b=lattice_of(b),
         zeros_a=zero_share(a),
         zeros_b=zero_share(b),
     )
-    return replace(first, delta=_delta(first), fossil=_fossil(first))
+    side_by_side = _pairs(first)
+    delta = measure(side_by_side)
+    if delta is not None and delta.cosine < COMPARABLE_COSINE:
+        delta = None
+    return replace(
+        first,
+        delta=delta,
+        spectrum=measure_spectrum(side_by_side),
+        fossil=_fossil(first),
+    )
 
 
 def zero_share(fingerprint: Fingerprint) -> float:
@@ -107,18 +120,16 @@ def zero_share(fingerprint: Fingerprint) -> float:
     return sum(record.zeros for record in counted) / seen if seen else 0.0
 
 
-def _delta(of: Forensics) -> Delta | None:
+def _pairs(of: Forensics) -> list[Pair]:
+    """Matrices whose indices agree; none if ALIGN saw nothing."""
     if of.a.shape.width != of.b.shape.width or not of.a.shape.width:
-        return None
+        return []
     if not (of.fired("ALIGN-neuron") or of.fired("ALIGN-residual")):
-        return None
+        return []
     found = pairs(of.a, of.b, block_map(of.layers, of.a, of.b))
     if of.a.shape.neurons != of.b.shape.neurons or of.silent("ALIGN-neuron"):
         found = [pair for pair in found if pair.role not in BLOCK_ROLES]
-    measured = measure(found)
-    if measured is None or measured.cosine < COMPARABLE_COSINE:
-        return None
-    return measured
+    return found
 
 
 def _fossil(of: Forensics) -> Fossil | None:

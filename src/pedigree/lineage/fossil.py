@@ -36,6 +36,9 @@ CHANGED_MIN = 32
 """Values wanted among them that moved at all."""
 AGAINST_MAX = 0.1
 """Share of these that may have moved the other way."""
+HINT_MIN = 12
+HINT_AGAINST = 0.25
+"""Fewer or less unanimous values only lean: 13 against 3 has a chance of 1 in 100."""
 ALL_ROWS = 0.97
 """From this share of fitting rows on, the whole table was rescaled."""
 
@@ -68,6 +71,18 @@ class Fossil:
             and self.rows <= ALL_ROWS * self.of
             and changed >= CHANGED_MIN
             and against <= AGAINST_MAX * changed
+        )
+
+    @property
+    def hints(self) -> bool:
+        """Whether they lean one way, too little to tell it alone."""
+        changed = self.shrunk + self.grown
+        against = min(self.shrunk, self.grown)
+        return (
+            self.rows >= ROWS_MIN
+            and self.rows <= ALL_ROWS * self.of
+            and changed >= HINT_MIN
+            and against <= HINT_AGAINST * changed
         )
 
 

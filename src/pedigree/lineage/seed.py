@@ -7,17 +7,25 @@ Definition
     less or as much, all that is computed from them.  A derivative keeps most of its
     parent's weights or, if they were moved or hidden, their invariants.
 Decision
-    ``SharedInit`` if both axes of ALIGN are sure and weak, nothing that sees trained
-    structure is strong (norms, inner products within a neuron, what neurons read of
-    tokens, the embedding), and no tensor is equal.  Anything strong makes it
-    ``Derived``: a copy that was damaged in one way keeps another.
+    ``SharedInit`` if both axes of ALIGN are sure, no tensor is equal, the matrices are
+    not much alike (cosine at most 0.65), neither holds the other whole (both slopes at
+    most 0.8), and one of:
+
+    * the first singular directions of each, which training made, are less in the other
+      than the rest is (``spectrum``: both ratios at most 0.88), or
+    * nothing is strong: cosine at most 0.5, and norms, inner products within a neuron
+      and what neurons read of tokens have effects of at most 0.6.
 Thresholds
-    Measured, with margins, in ``docs/lineage.md``.  Toy models from one seed show 0.22
-    to 0.41; what descends shows 0.78 and more in some test, laundered or not.
+    Measured, with margins, in ``docs/lineage.md``.  Models of one seed: cosine 0.21 to
+    0.57, larger slope at most 0.54, ratios 0.62 to 0.80, or all effects low.
+    Descendants and siblings, heavily trained ones included: cosine 0.74 and more, or
+    one slope near 1.
 Limits
-    A derivative in which noise outweighs the weights looks the same; it no longer
-    computes what its origin did.  Models that were trained very little after their
-    common initialisation are alike by more than the threshold, and are called
+    Needs single weights at their places (32 x 32 of each matrix, the deep profile, for
+    the first condition).  Half noise looks like descent; a merge in which a model has
+    the smaller part beside an independent one can look like a shared initialisation,
+    and no longer computes what it did.  Models that were trained very little after
+    their common initialisation are alike by more than the threshold, and are called
     ``Derived``.
 """
 
@@ -27,43 +35,71 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pedigree.lineage.results import TestResult
+from pedigree.lineage.spectrum import Spectrum
 
 ALIGN = ("ALIGN-neuron", "ALIGN-residual")
 STRUCTURE = ("GAMMA", "ROWNORM", "PNI", "TSP", "MATCH", "QF")
-ALIGN_MAX = 0.5
-STRUCTURE_MAX = 0.6
-EMBEDDING_MAX = 0.85
-"""Rows of tokens that training rarely meets keep more of their initialisation."""
 SURE_LOG10 = -8.0
+COSINE_MAX = 0.65
+SLOPE_MAX = 0.8
+TOP_MAX = 0.88
+LOW_COSINE = 0.5
+LOW_EFFECT = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """Weak likeness of weights, and nothing strong beside it.
+    """Likeness of weights that only a common initialisation explains.
 
     Attributes:
-        align: The larger effect of the two axes of ALIGN.
-        structure: The largest effect of trained structure.
-        test: Which test has it.
+        cosine: Of matrices.
+        slope: The larger of the two slopes.
+        evidence: What shows it.
     """
 
-    align: float
-    structure: float
-    test: str
+    cosine: float
+    slope: float
+    evidence: str
 
 
-def read_seed(tests: Mapping[str, TestResult]) -> Seed | None:
-    """What a pair shares, if that is no more than its initialisation; else None."""
+def read_seed(
+    tests: Mapping[str, TestResult], spectrum: Spectrum | None
+) -> Seed | None:
+    """What a pair shares, if that is no more than its initialisation; else None.
+
+    Args:
+        tests: Results by name.
+        spectrum: Of the pair.
+    """
     ran = {name: test for name, test in tests.items() if test.ran}
     if not all(n in ran and ran[n].log10_p <= SURE_LOG10 for n in ALIGN):
         return None
+    if spectrum is None or ("HASH" in ran and ran["HASH"].n > 0):
+        return None
+    slope = max(spectrum.slope_ab, spectrum.slope_ba)
+    if spectrum.cosine > COSINE_MAX or slope > SLOPE_MAX:
+        return None
+    evidence = _first_directions(spectrum) or _nothing_strong(ran, spectrum)
+    return Seed(spectrum.cosine, slope, evidence) if evidence else None
+
+
+def _first_directions(spectrum: Spectrum) -> str:
+    ratios = spectrum.top_ab, spectrum.top_ba
+    if ratios[0] is None or ratios[1] is None or max(ratios[0], ratios[1]) > TOP_MAX:
+        return ""
+    return (
+        "what training made of each is less in the other than the rest is, by factors "
+        f"of {ratios[0]:.2f} and {ratios[1]:.2f}"
+    )
+
+
+def _nothing_strong(ran: Mapping[str, TestResult], spectrum: Spectrum) -> str:
     structure = [ran[name] for name in STRUCTURE if name in ran]
-    equal = "HASH" in ran and ran["HASH"].n > 0
-    embedding = ran["EMB"].effect if "EMB" in ran else 0.0
-    if not structure or equal or embedding > EMBEDDING_MAX:
-        return None
+    if not structure or spectrum.cosine > LOW_COSINE:
+        return ""
     best = max(structure, key=lambda test: test.effect)
-    align = max(ran[name].effect for name in ALIGN)
-    if align > ALIGN_MAX or best.effect > STRUCTURE_MAX:
-        return None
-    return Seed(align, best.effect, best.name)
+    if best.effect > LOW_EFFECT:
+        return ""
+    return f"no trait that training makes is shared strongly ({best.name} most, " + (
+        f"{best.effect:.2f})"
+    )
