@@ -69,8 +69,10 @@ def main() -> int:
             "models": len(deep),
             "families": {name: _facts(deep[name]) for name in families},
         },
-        "laws": {name: _law(found) for name, found in sorted(counts.items())},
-        "counts": {name: _table(found) for name, found in sorted(counts.items())},
+        "laws": {name: _law(found) for name, found in sorted(counts.items()) if found},
+        "counts": {
+            name: _table(found) for name, found in sorted(counts.items()) if found
+        },
     }
     text = json.dumps(document, indent=1)
     if args.out:
@@ -121,7 +123,8 @@ def _measure(
             ):
                 found = list(_cells(test, x, y))
                 if found:
-                    counts[f"{test}/{name}"][kind, first, second].append(found)
+                    units = counts[f"{test}/{name}"]
+                    units[kind, first, second].append(found)
     return counts
 
 
@@ -141,8 +144,8 @@ def _law(found: Found) -> dict[str, float]:
     comparisons = [comparison for unit in units for comparison in unit]
     every = [count for comparison in comparisons for count in comparison]
     return {
-        "beta": round(fit(units), 2) if units else 0.0,
-        "allowed": round(fit(units, 1000.0), 1) if units else 0.0,
+        "beta": round(fit(units), 2),
+        "allowed": round(fit(units, 1000.0), 1),
         "pairs": len(units),
         "comparisons": len(comparisons),
         "cells": len(every),
