@@ -177,19 +177,42 @@ def read_metadata(
     }
     fields["attention_style"] = _attention_style(fields)
     fields["position"] = _position(part, fields["rope_theta"])
+    return _odd(fields) or Metadata(fields, tokens)
+
+
+def recorded_fields(recorded: Mapping[str, Any]) -> dict[str, Any] | Absent:
+    """Fields as the kit wrote them into a record of its database.
+
+    Args:
+        recorded: Its ``mfi`` part.
+    """
+    scaling = recorded.get("rope_scaling")
+    kind = scaling.get("type", "none") if isinstance(scaling, dict) else "none"
+    names = {*_TIER_1, *_TIER_2, *_TIER_3} - {"special ids", "rope_type", "position"}
+    fields = {name: recorded.get(name) for name in sorted(names)}
+    fields |= {"rope_type": kind, "position": recorded.get("pos_encoding")}
+    return _odd(fields) or fields
+
+
+def _odd(fields: Mapping[str, Any]) -> Absent | None:
     for name, value in fields.items():
         if not isinstance(value, str | int | float | list | None) and (
             value is not _UNSTATED
         ):
-            return Absent(NotShown.UNREADABLE, f"config.json has an odd {name}")
-    return Metadata(fields, tokens)
+            return Absent(NotShown.UNREADABLE, f"the configuration has an odd {name}")
+    sizes = ("hidden_size", "num_hidden_layers", "vocab_size", "rope_theta")
+    for name in sizes:  # arithmetic is done on these
+        value = fields[name]
+        if value is not _UNSTATED and not isinstance(value, int | float | None):
+            return Absent(NotShown.UNREADABLE, f"the configuration has an odd {name}")
+    return None
 
 
 def mfi(a: Metadata, b: Metadata) -> ContextSignal:
     """Compare two configurations."""
     if all(a.fields[name] == b.fields[name] for name in _TIER_1):
         return shown("MFI", 1.0, "tier 1: the configurations are equal")
-    absent = unstated_specials(a.tokens, b.tokens) or _unstated(a, b)
+    absent = unstated_specials(a.tokens, b.tokens, ("bos", "eos")) or _unstated(a, b)
     if absent:
         return missing("MFI", absent)
     family = all(a.fields[name] == b.fields[name] for name in _TIER_2)

@@ -44,10 +44,12 @@ class Norms:
     """Norm vectors of one model.
 
     Attributes:
-        vectors: In the kit's order, float32.
+        vectors: In the kit's order, float32; empty if only their statistics are kept.
+        kept: Statistics of vectors that are not there, four each, or None.
     """
 
     vectors: tuple[NDArray[np.float32], ...]
+    kept: Floats | None = None
 
     @property
     def is_even(self) -> bool:
@@ -62,6 +64,8 @@ class Norms:
     @property
     def statistics(self) -> Floats:
         """Shape (4 times the number of vectors,)."""
+        if self.kept is not None:
+            return self.kept
         found = [(v.mean(), v.std(), v.max(), v.min()) for v in self.vectors]
         return np.array(found, np.float64).reshape(-1)
 

@@ -45,6 +45,7 @@ WEIGHTS: Mapping[str, float] = {
     "all merges": 0.15,
 }
 """Source: the kit's ``tfv_similarity``."""
+SPECIALS = ("bos", "eos", "pad", "unk", "mask")
 _FIRST_MERGES = 50
 _SPACES = ("\u2581", "\u0120", " ")
 """How SentencePiece, byte-level BPE and others write a leading space."""
@@ -161,12 +162,14 @@ def voa(a: TokenFeatures, b: TokenFeatures) -> ContextSignal:
     return shown("VOA", shared / union if union else 0.0, f"{shared} of {union} tokens")
 
 
-def unstated_specials(a: TokenFeatures, b: TokenFeatures) -> Absent | None:
+def unstated_specials(
+    a: TokenFeatures, b: TokenFeatures, names: Iterable[str] = SPECIALS
+) -> Absent | None:
     """Why special tokens cannot be compared, or None if they can.
 
     Two tokenizers of one class that leave the same token to it have the same token.
     """
-    for name in ("bos", "eos", "pad", "unk", "mask"):
+    for name in names:
         left, right = a.specials[name], b.specials[name]
         if UNSTATED in (left, right) and (left != right or a.kind != b.kind):
             return Absent(
