@@ -2,11 +2,11 @@
 """What of one model's matrices is in the other's: slopes, and by singular direction.
 
 With samples A = U S V' and B of one matrix at equal indices, ``u_i' B v_i / s_i`` is
-how much of direction i of A is in B.  If B = A + change, with a change that has nothing to
-do with A, it is 1 for all i, and so is the slope ``<A, B> / <A, A>``; the slope of B is
-less.  If both come from one initialisation and were trained apart, both slopes are the
-share that is left of it, and the first directions, which training made, have less of
-it than the rest.  Ratios and cosines do not depend on the scale of a matrix.
+how much of direction i of A is in B.  If B = A + change, with a change that has nothing
+to do with A, it is 1 for all i, and so is the slope ``<A, B> / <A, A>``; the slope of B
+is less.  If both come from one initialisation and were trained apart, both slopes are
+the share that is left of it, and the first directions, which training made, have less
+of it than the rest.  Ratios and cosines do not depend on the scale of a matrix.
 """
 
 from __future__ import annotations

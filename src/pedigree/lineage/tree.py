@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.lineage.adapt import is_adapter
 from pedigree.lineage.arborescence import cheapest
-from pedigree.lineage.classes import LineageClass
+from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.lineage.compare import compare
 from pedigree.lineage.direction import ENOUGH, combined
 from pedigree.lineage.findings import Relation
@@ -186,6 +186,8 @@ class _Measured:
     """Log-odds that the column is later than the row."""
     steps: NDArray[np.bool_]
     """Whether the change is of low rank, or leaves whole tensors alone."""
+    excluded: NDArray[np.bool_]
+    """Whether a mark says that the column does not descend from the row."""
 
 
 def _measured(
@@ -193,7 +195,7 @@ def _measured(
 ) -> _Measured:
     n = len(names)
     distances, marks = np.full((n, n), np.inf), np.zeros((n, n))
-    steps = np.zeros((n, n), bool)
+    steps, excluded = np.zeros((n, n), bool), np.zeros((n, n), bool)
     np.fill_diagonal(distances, 0.0)
     for i, j in combinations(range(n), 2):
         comparison = found[names[i], names[j]]
@@ -202,9 +204,12 @@ def _measured(
         distances[i, j] = distances[j, i] = _distance(comparison)
         odds = combined(comparison.directions)
         marks[i, j], marks[j, i] = odds, -odds
+        strong = {x.direction for x in comparison.directions if x.log_odds >= ENOUGH}
+        excluded[i, j] = Direction.B_TO_A in strong
+        excluded[j, i] = Direction.A_TO_B in strong
         kinds = {x.kind for x in comparison.relations}
         steps[i, j] = steps[j, i] = bool(kinds & _ONE_STEP)
-    return _Measured(distances, marks, steps)
+    return _Measured(distances, marks, steps, excluded)
 
 
 def _distance(comparison: Comparison) -> float:
@@ -237,15 +242,13 @@ def _rooted(of: _Measured) -> tuple[int, bool, list[int]]:
 def _costs(of: _Measured, root: int) -> NDArray[np.float64]:
     """Shape (n, n): of an edge from row to column."""
     d = of.distances
-    costs = d + np.where(of.marks <= -ENOUGH, _AGAINST, 0.0)
+    costs = d + np.where(of.excluded, _AGAINST, 0.0)
     own = d[root]  # (n,)
     square = np.where(own > 0, own, 1.0)[:, None] ** 2
     with np.errstate(invalid="ignore"):
         carried = (own[None, :] ** 2 + own[:, None] ** 2 - d**2) / (2 * square)
     costs = costs + np.where(carried < _CARRIED, 1.0, 0.0)
-    costs[root] = d[root] * _ROOT_DISCOUNT + np.where(
-        of.marks[root] <= -ENOUGH, _AGAINST, 0.0
-    )
+    costs[root] = d[root] * _ROOT_DISCOUNT + np.where(of.excluded[root], _AGAINST, 0.0)
     return np.where(of.steps, costs * _STEP_DISCOUNT, costs)
 
 
