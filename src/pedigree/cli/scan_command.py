@@ -16,8 +16,10 @@ from pedigree.cli.comparison import (
     fail_classes,
     is_failing,
 )
+from pedigree.cli.context import features_of, signal_dicts, signal_row
 from pedigree.cli.failure import EXIT_NEGATIVE, EXIT_NOTHING_TO_CHECK, EXIT_OK
 from pedigree.cli.models import MODEL_HELP, Subject, read_subject
+from pedigree.cli.plain_words import CONTEXT_NOTE
 from pedigree.cli.render import human_bytes, print_json, print_lines, print_table
 from pedigree.lineage.classes import LineageClass
 
@@ -49,6 +51,12 @@ def register(subparsers: Any) -> None:
         action="store_true",
         help="compare every reference, also those that are far in every code",
     )
+    parser.add_argument(
+        "--context",
+        action="store_true",
+        help="read a model of any size for the context signals against records of the "
+        "kit, which never decide; models up to 67 MB are read unasked",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     add_fail_on(parser)
     parser.set_defaults(run=run)
@@ -69,7 +77,15 @@ def run(args: argparse.Namespace) -> int:
         subject.fingerprint, registry, exhaustive=args.exhaustive, power=args.json
     )
     path = lineage_path(found, registry)
-    kit = scan_kit(subject.checkpoint, registry) if subject.checkpoint else ()
+    kit = (
+        scan_kit(
+            subject.checkpoint,
+            registry,
+            context=lambda: features_of(subject, asked=args.context),
+        )
+        if subject.checkpoint
+        else ()
+    )
     seconds = time.perf_counter() - started
     if args.json:
         document = _document(subject, registry, found, path, seconds)
@@ -122,6 +138,7 @@ def _kit_dict(match: KitMatch) -> dict[str, Any]:
         "reference": match.reference,
         "related": match.is_related,
         "log10P": round(match.log10_p, 3),
+        "context": signal_dicts(match.context),
         "tests": [
             {
                 "name": test.name,
@@ -152,6 +169,14 @@ def _print_kit(kit: Sequence[KitMatch]) -> None:
         )
     if kit:
         print_lines(f"{len(kit)} records of the kit could be tested")
+    shown = [match for match in kit if match.context][:SHOWN_MAX]
+    if shown:
+        print_lines(CONTEXT_NOTE)
+        print_table(
+            ("record of the kit", *(signal.name for signal in shown[0].context)),
+            [(match.reference, *signal_row(match.context)) for match in shown],
+            right=range(1, 9),
+        )
 
 
 def _print(subject: Subject, found: Scan, path: Sequence[Step], seconds: float) -> None:
@@ -183,7 +208,7 @@ def _print(subject: Subject, found: Scan, path: Sequence[Step], seconds: float) 
 
 def _sentence(found: Scan) -> str:
     if not found.references:
-        return "the registry has no references: nothing was checked"
+        return "the registry has no fingerprints: nothing was checked"
     if not found.ranked:
         return "NoEvidence: no reference is near enough to be compared"
     best = found.ranked[0]

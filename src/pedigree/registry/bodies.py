@@ -102,17 +102,18 @@ class Bodies:
         return places
 
     def _pack(self, bodies: Sequence[bytes]) -> list[Place]:
-        padded = [body + bytes(-len(body) % _ALIGN) for body in bodies]
+        digests = [sha256(body).raw for body in bodies]
+        once = dict(zip(digests, bodies, strict=True))  # equal ones are stored once
+        padded = [body + bytes(-len(body) % _ALIGN) for body in once.values()]
         size = sum(len(body) for body in padded)
-        digest = write_arrays(
-            self.packs, {"fingerprints": Chunks(size, padded)}, {"count": len(bodies)}
+        pack = write_arrays(
+            self.packs, {"fingerprints": Chunks(size, padded)}, {"count": len(once)}
         )
-        places, begin = [], 0
-        for body, whole in zip(bodies, padded, strict=True):
-            end = begin + len(body)
-            places.append(Place(sha256(body).raw, digest.raw, begin, end))
+        spans, begin = {}, 0
+        for (digest, body), whole in zip(once.items(), padded, strict=True):
+            spans[digest] = (begin, begin + len(body))
             begin += len(whole)
-        return places
+        return [Place(digest, pack.raw, *spans[digest]) for digest in digests]
 
 
 def _packs(bodies: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

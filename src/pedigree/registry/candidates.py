@@ -27,17 +27,17 @@ SMALL = 64
 """A registry of so many references is compared as a whole."""
 SCREENED = 1000
 """Up to so many references all of a registry are at least screened."""
-NEAREST = 100
+NEAREST = 64
 """References that are near by chance or descent and are screened at least; screening
-one takes about 5 ms, most of it reading."""
-SAME_SHAPE = 100
+one takes about 5 ms of one core, half of it reading."""
+SAME_SHAPE = 64
 """References of the model's own shape that are screened, the nearest first."""
 FOUND_MAX = 200
 """Near references that are compared at most."""
 NEAR_Z = 5.0
 """From here up a reference is compared: of 100,000 unrelated ones 0.09 are as near in
 one of three codes."""
-NEAREST_ALWAYS = 8
+NEAREST_ALWAYS = 4
 """The nearest are compared however far they are."""
 
 
@@ -47,11 +47,18 @@ class Candidates:
 
     Attributes:
         compared: To be compared in full, nearest first.
-        screened: To be looked at with few tests first.
+        near: To be screened first with tests that see faint likeness.
+        shaped: To be screened first with tests that see through rearranged weights.
     """
 
     compared: tuple[int, ...]
-    screened: tuple[int, ...]
+    near: frozenset[int] = frozenset()
+    shaped: frozenset[int] = frozenset()
+
+    @property
+    def screened(self) -> tuple[int, ...]:
+        """All that are to be screened."""
+        return tuple(sorted(self.near | self.shaped))
 
 
 def candidates(registry: Registry, fingerprint: Fingerprint) -> Candidates:
@@ -65,22 +72,23 @@ def candidates(registry: Registry, fingerprint: Fingerprint) -> Candidates:
         for number in range(first, first + table.count)
     )
     if indexed.count + len(rest) <= SMALL:
-        return Candidates((*indexed.numbers(range(indexed.count)), *rest), ())
+        return Candidates((*indexed.numbers(range(indexed.count)), *rest))
     query = query_words(stored_codes(fingerprint))
     found = nearest((table.words for table in indexed.tables), query, FOUND_MAX)
     compared = [
-        near.index
-        for rank, near in enumerate(found)
-        if near.z >= NEAR_Z or rank < NEAREST_ALWAYS
+        one.index
+        for rank, one in enumerate(found)
+        if one.z >= NEAR_Z or rank < NEAREST_ALWAYS
     ]
     if indexed.count <= SCREENED:
-        looked_at = set(range(indexed.count))
+        near = shaped = set(range(indexed.count))
     else:
-        looked_at = {near.index for near in found[:NEAREST]}
-        looked_at.update(indexed.same_shape(fingerprint, query))
-    screened = sorted(looked_at - set(compared))
+        near = {one.index for one in found[:NEAREST]}
+        shaped = set(indexed.same_shape(fingerprint, query))
     return Candidates(
-        (*indexed.numbers(compared), *rest), tuple(indexed.numbers(screened))
+        (*indexed.numbers(compared), *rest),
+        frozenset(indexed.numbers(near - set(compared))),
+        frozenset(indexed.numbers(shaped - set(compared))),
     )
 
 

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from pedigree.lineage.context.features import ContextFeatures, context_signals
 from pedigree.lineage.context.matrices import Matrices, read_matrices
-from pedigree.lineage.context.model import Absent, NotShown
+from pedigree.lineage.context.model import Absent, ContextSignal, NotShown
 from pedigree.lineage.context.norms import read_norms
+from pedigree.lineage.context.records import record_features
 from pedigree.lineage.decide import ALPHA_LOG10
 from pedigree.lineage.results import TestResult
 from pedigree.registry.folder import Registry
@@ -33,11 +36,13 @@ class KitMatch:
         reference: Its name.
         tests: Both tests, run or not.
         log10_p: Over both tests and all references of the registry.
+        context: The kit's own signals, which never decide; empty if not asked for.
     """
 
     reference: str
     tests: tuple[TestResult, ...]
     log10_p: float
+    context: tuple[ContextSignal, ...] = ()
 
     @property
     def is_related(self) -> bool:
@@ -45,13 +50,19 @@ class KitMatch:
         return self.log10_p <= ALPHA_LOG10
 
 
-def scan_kit(checkpoint: Checkpoint, registry: Registry) -> tuple[KitMatch, ...]:
+def scan_kit(
+    checkpoint: Checkpoint,
+    registry: Registry,
+    *,
+    context: Callable[[], ContextFeatures | None] = lambda: None,
+) -> tuple[KitMatch, ...]:
     """Test a model against every entry of the kit.
 
     Args:
         checkpoint: The model's weights; stored fingerprints cannot be tested, since
             they keep other values.
         registry: Known models.
+        context: Called once, if there are entries, for the model's context features.
 
     Returns:
         Entries for which a test ran, smallest p-value first.
@@ -71,13 +82,29 @@ def scan_kit(checkpoint: Checkpoint, registry: Registry) -> tuple[KitMatch, ...]
     norms = read_norms(checkpoint)
     records = [(name, decode_signals(body, name)) for name, body in entries]
     matrices, places = _matrices(checkpoint, [record for _, record in records])
+    features = context()
     found = []
     for name, record in records:
         tests = (run_gamma(record, norms), run_rows(record, matrices, places))
         if any(test.ran for test in tests):
             log10_p = min(corrected_log10_p(test, len(registry)) for test in tests)
-            found.append(KitMatch(name, tests, log10_p))
+            signals = _context(features, record)
+            found.append(KitMatch(name, tests, log10_p, signals))
     return tuple(sorted(found, key=lambda match: (match.log10_p, match.reference)))
+
+
+def _context(
+    features: ContextFeatures | None, record: KitSignals
+) -> tuple[ContextSignal, ...]:
+    if features is None:
+        return ()
+    kept = record_features(
+        record.metadata,
+        record.vectors,
+        record.layers,
+        whole_norms=record.mode == "direct",
+    )
+    return context_signals(features, kept)
 
 
 def _matrices(

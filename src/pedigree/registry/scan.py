@@ -8,7 +8,7 @@ are given changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -36,9 +36,12 @@ _RANK = {
 }
 
 
-SCREEN = ("HASH", "ALIGN-neuron", "ALIGN-residual", "EMB", "MATCH", "QF")
-"""Tests that a reference is screened with if no code says that it is near: the cheap
-ones, and those that see through rearranged weights."""
+SCREEN_NEAR = ("HASH", "ALIGN-neuron", "ALIGN-residual", "EMB")
+"""Tests that a reference is screened with that is near, but not nearer than chance
+would bring one: the cheap ones that see the faintest likeness."""
+SCREEN_SHAPED = ("HASH", "MATCH", "QF")
+"""Tests that a reference of the same shape is screened with: those that see through
+rearranged weights."""
 SCREEN_LOG10_P = -3.0
 """A screened reference is compared if a test gives this, uncorrected: one in 170
 unrelated ones is compared for nothing."""
@@ -99,30 +102,35 @@ def scan_registry(
     family = fingerprints_of(registry)
     chosen = candidates(registry, fingerprint)
     if exhaustive:
-        chosen = Candidates(tuple(all_numbers(registry)), ())
-    total = len(chosen.compared) + len(chosen.screened)
+        chosen = Candidates(tuple(all_numbers(registry)))
+    numbers = (*chosen.compared, *chosen.screened)
     ranked, incomparable, screened = [], [], 0
-    for done, number in enumerate((*chosen.compared, *chosen.screened), start=1):
+    for done, number in enumerate(numbers, start=1):
         table, place = registry.at(number)
         name = table.name(place)
         reference = registry.fingerprint_at(table, place)
         if reference.settings != fingerprint.settings:
             incomparable.append(name)
-        elif done > len(chosen.compared) and not _shows(reference, fingerprint):
+        elif done > len(chosen.compared) and not _shows(
+            reference,
+            fingerprint,
+            SCREEN_NEAR * (number in chosen.near)
+            + SCREEN_SHAPED * (number in chosen.shaped),
+        ):
             screened += 1
         else:
             found = compare(reference, fingerprint, family_size=family, power=power)
             ranked.append(Ranked(name, found))
         if progress is not None:
-            progress(done, total)
+            progress(done, len(numbers))
     return Scan(
         tuple(sorted(ranked, key=_order)), family, screened, tuple(sorted(incomparable))
     )
 
 
-def _shows(a: Fingerprint, b: Fingerprint) -> bool:
+def _shows(a: Fingerprint, b: Fingerprint, names: Sequence[str]) -> bool:
     """Whether screening finds anything; stops at the first test that does."""
-    results = (run_test(name, a, b, alpha_log10=None) for name in SCREEN)
+    results = (run_test(name, a, b, alpha_log10=None) for name in dict.fromkeys(names))
     return any(r.ran and r.log10_p <= SCREEN_LOG10_P for r in results)
 
 

@@ -108,7 +108,7 @@ def test_a_relative_that_is_far_in_every_code_is_found_by_its_shape(
     chosen = candidates.candidates(registry, prints["child"])
     number = next(n for n in range(31) if registry.at(n)[0].name(n) == "base")
     assert number not in chosen.compared
-    assert number in chosen.screened
+    assert number in chosen.shaped
     assert scan_registry(prints["child"], registry).ranked[0].reference == "base"
 
 
@@ -127,7 +127,7 @@ def test_all_of_a_small_registry_are_compared(
 ) -> None:
     registry = _registry(tmp_path, *_far(prints["stranger"], 5))
     chosen = candidates.candidates(registry, prints["child"])
-    assert chosen == Candidates((0, 1, 2, 3, 4), ())
+    assert chosen == Candidates((0, 1, 2, 3, 4))
 
 
 @pytest.mark.usefixtures("tight")
