@@ -11,8 +11,8 @@ Effect
     K / N in the best pair of blocks, or in all blocks at the same place together.
 Survives
     What MATCH survives, and embeddings that were drawn anew, replaced or turned apart
-    from the rest.  Less well than MATCH: halved blocks, many dropped layers, which
-    change the directions.
+    from the rest.  Less well than MATCH: merged adapters, halved blocks and noise,
+    which change the directions.
 Cost
     The deep profile of both models, and two more passes over the matrices; left out for
     large models.
