@@ -30,7 +30,7 @@ from pedigree.registry.coarse import WORDS
 from pedigree.registry.folder import INDEX_FOLDER, Registry, Table, set_digest
 from pedigree.registry.index import Index, Place, Row, write_index
 from pedigree.registry.legacy import CATALOGUE, Legacy
-from pedigree.registry.state import State, read_state, write_state
+from pedigree.registry.state import State, write_state
 
 MERGED_MAX = 65_536
 """References of an index file that is still merged: bounds what one addition writes to
@@ -180,7 +180,6 @@ def install(root: Path, index: Sequence[Digest]) -> None:
         PedigreeError: One of them cannot be read, or the folder not be written.
     """
     folder = root / INDEX_FOLDER
-    before = read_state(root)
     tables: list[Table] = [Index(array_path(folder, digest)) for digest in index]
     state = State(
         tuple(sorted(index)),
@@ -189,8 +188,9 @@ def install(root: Path, index: Sequence[Digest]) -> None:
     )
     write_state(root, state)
     (root / CATALOGUE).unlink(missing_ok=True)
-    for digest in set(before.index if before else ()) - set(state.index):
-        array_path(folder, digest).unlink(missing_ok=True)
+    counted = {array_path(folder, digest) for digest in state.index}
+    for path in set(folder.iterdir()) - counted:  # old ones, and those of a crash
+        path.unlink(missing_ok=True)
 
 
 def _upgraded(registry: Registry, legacy: Legacy, replaced: set[str]) -> list[Row]:

@@ -117,8 +117,11 @@ def test_a_writer_that_dies_before_the_switch_changes_nothing(
         with pytest.raises(KeyboardInterrupt):
             add_all(tmp_path, _additions(made_print, 1, first=7))
     assert len(Registry.open(tmp_path)) == 5
+    assert len(list((tmp_path / "index").iterdir())) == 2
     add_all(tmp_path, _additions(made_print, 1, first=7))
-    assert len(Registry.open(tmp_path)) == 6
+    registry = Registry.open(tmp_path)
+    assert len(registry) == 6
+    assert len(list((tmp_path / "index").iterdir())) == len(registry.tables)
 
 
 def test_a_reader_keeps_what_it_opened_while_a_writer_goes_on(
