@@ -105,10 +105,21 @@ class LayerReader(AbstractContextManager["LayerReader"]):
 
     def _start(self, layer: int) -> None:
         if self._whole is not None:
+            from pedigree.fingerprint.whole import Asked
+
             self._whole.start(
-                (piece, self._columns_of(piece))
+                Asked(piece, self._rows_of(piece), self._columns_of(piece))
                 for piece in self._groups.get(layer, [])
             )
+
+    def _rows_of(self, piece: Piece) -> NDArray[np.int64] | int:
+        """Which rows of a matrix are sampled, or how many values of a vector."""
+        slot, shape = piece.slot, self._reader.shape(piece)
+        if len(shape) == 2:
+            return self._plan.rows(slot, shape[0], self._plan.row_count(slot))
+        if slot.role.is_norm and slot.part is Part.WEIGHT:
+            return math.prod(shape)
+        return self._plan.spec.digest_values
 
     def _columns_of(self, piece: Piece) -> NDArray[np.int64] | None:
         """Which columns of a matrix the deep profile wants."""
@@ -133,30 +144,24 @@ class LayerReader(AbstractContextManager["LayerReader"]):
             self._start(following)
         found = Sampled({}, {})
         for piece in self._groups.get(layer, []):
-            rows = self._sample(piece)
-            full = NO_DIGEST
-            if self._whole is not None:
-                whole = self._whole.take(piece)
-                full = whole.digest
-                if whole.columns is not None:
-                    found.columns[piece.slot] = whole.columns
+            rows, full = self._sample(piece, found)
             self._record(piece, rows, full)
             if piece.slot in self.pieces:
                 found.rows[piece.slot] = rows
             self._steps.done(piece)
         return found
 
-    def _sample(self, piece: Piece) -> Bits:
-        spec, slot = self._plan.spec, piece.slot
-        shape = self._reader.shape(piece)
-        if len(shape) != 2:
-            if slot.role.is_norm and slot.part is Part.WEIGHT:
-                values = self._reader.start(piece, math.prod(shape))
-                self.gamma[(slot.role, slot.layer)] = values_of(values)
-                return values
-            return self._reader.start(piece, spec.digest_values)
-        rows = self._plan.rows(slot, shape[0], self._plan.row_count(slot))
-        return self._reader.rows(piece, rows)
+    def _sample(self, piece: Piece, found: Sampled) -> tuple[Bits, bytes]:
+        """Sampled rows or values, and the digest of all if all were read."""
+        if self._whole is not None:
+            whole = self._whole.take(piece)
+            if whole.columns is not None:
+                found.columns[piece.slot] = whole.columns
+            return whole.sample, whole.digest
+        wanted = self._rows_of(piece)
+        if isinstance(wanted, int):
+            return self._reader.start(piece, wanted), NO_DIGEST
+        return self._reader.rows(piece, wanted), NO_DIGEST
 
     def _record(self, piece: Piece, rows: Bits, full: bytes) -> None:
         spec, slot = self._plan.spec, piece.slot
@@ -164,6 +169,8 @@ class LayerReader(AbstractContextManager["LayerReader"]):
         matrix = len(shape) == 2
         sample = rows[: spec.digest_rows] if matrix else rows[: spec.digest_values]
         self.records.append(record_of(slot, shape, sample, spec, full=full))
+        if not matrix and slot.role.is_norm and slot.part is Part.WEIGHT:
+            self.gamma[(slot.role, slot.layer)] = values_of(rows)
         if not matrix or slot not in self.pieces:
             return
         self.lattice[slot] = rows[: spec.grid_rows]

@@ -29,16 +29,33 @@ BLOCK_BYTES = 1 << 20
 _WORKERS = 2
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What is wanted of one tensor besides its digest.
+
+    Attributes:
+        piece: Where it is.
+        rows: Sampled rows of a matrix; of other tensors the first values, by number.
+        columns: Sampled columns of a matrix, or None.
+    """
+
+    piece: Piece
+    rows: NDArray[np.int64] | int
+    columns: NDArray[np.int64] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Whole:
     """What the pass over one tensor gave.
 
     Attributes:
         digest: Of all its canonical values.
+        sample: Shape (k, columns): the asked rows; or (k,), the first values.
         columns: Shape (k, rows): the sampled columns, if any were asked for.
     """
 
     digest: bytes
+    sample: Bits
     columns: Bits | None
 
 
@@ -55,10 +72,10 @@ class WholePass(AbstractContextManager["WholePass"]):
         self._pool = ThreadPoolExecutor(_WORKERS)
         self._pending: dict[Piece, Future[Whole]] = {}
 
-    def start(self, asked: Iterable[tuple[Piece, NDArray[np.int64] | None]]) -> None:
-        """Begin to read tensors, each with the columns that are wanted of it."""
-        for piece, columns in asked:
-            self._pending[piece] = self._pool.submit(self._read, piece, columns)
+    def start(self, asked: Iterable[Asked]) -> None:
+        """Begin to read tensors."""
+        for one in asked:
+            self._pending[one.piece] = self._pool.submit(self._read, one)
 
     def take(self, piece: Piece) -> Whole:
         """The result for a tensor that was begun; can be taken once.
@@ -77,19 +94,34 @@ class WholePass(AbstractContextManager["WholePass"]):
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, piece: Piece, columns: NDArray[np.int64] | None) -> Whole:
-        shape = self._reader.shape(piece)
+    def _read(self, asked: Asked) -> Whole:
+        shape = self._reader.shape(asked.piece)
         state = TensorHash(shape)
-        kept: list[Any] = []
-        pick = None if columns is None else _picker(columns, shape[1])
-        for bits in self._blocks(piece):
+        if isinstance(asked.rows, int):
+            return self._read_start(asked, state)
+        sample = np.zeros((len(asked.rows), shape[1]), np.uint16)
+        columns: list[Any] = []
+        pick = None if asked.columns is None else _picker(asked.columns, shape[1])
+        first = 0
+        for bits in self._blocks(asked.piece):
             state.update_bits(bits)
+            block = bits.reshape(-1 if bits.size else 0, shape[1])
+            here = (asked.rows >= first) & (asked.rows < first + len(block))
+            sample[here] = block[asked.rows[here] - first]
+            first += len(block)
             if pick is not None:
-                kept.append(pick(bits.reshape(-1, shape[1])))
-        if columns is None:
-            return Whole(state.digest(), None)
-        found = np.concatenate(kept) if kept else np.zeros((0, len(columns)), "<u2")
-        return Whole(state.digest(), found.T)
+                columns.append(pick(block))
+        if pick is None:
+            return Whole(state.digest(), sample, None)
+        return Whole(state.digest(), sample, np.concatenate(columns).T)
+
+    def _read_start(self, asked: Asked, state: TensorHash) -> Whole:
+        kept, missing = [np.zeros(0, np.uint16)], asked.rows
+        for bits in self._blocks(asked.piece):
+            state.update_bits(bits)
+            kept.append(bits.reshape(-1)[:missing])
+            missing -= kept[-1].size
+        return Whole(state.digest(), np.concatenate(kept), None)
 
     def _blocks(self, piece: Piece) -> Iterator[Bits]:
         """All canonical bits in order; of matrices always whole rows."""

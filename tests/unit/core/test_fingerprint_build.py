@@ -177,11 +177,12 @@ def test_names_of_no_family_are_kept_as_records(tmp_path: Path) -> None:
         "b": np.arange(70_000, dtype=np.float32),
         "c.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
         "d.weight": np.zeros((0, 5), np.float32),
+        "e.weight": np.zeros((5, 0), np.float32),
     }
     found = made.fingerprint(made.write(tmp_path, weights, dtype="F32"))
-    assert found.unmapped == 4
+    assert found.unmapped == 5
     assert found.parameters == 70_025
-    assert {r.shape for r in found.tensors} == {(), (70_000,), (2, 12), (0, 5)}
+    assert {r.shape for r in found.tensors} == {(), (70_000,), (2, 12), (0, 5), (5, 0)}
 
 
 def test_an_adapter_keeps_what_tells_its_base(tmp_path: Path) -> None:
