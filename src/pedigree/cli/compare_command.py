@@ -19,7 +19,7 @@ from pedigree.cli.comparison import (
     print_evidence,
     print_forensics,
 )
-from pedigree.cli.context import context_of
+from pedigree.cli.context import context_of, signal_dicts, signal_row
 from pedigree.cli.failure import EXIT_NEGATIVE, EXIT_OK
 from pedigree.cli.heatmap import heatmap
 from pedigree.cli.models import MODEL_HELP, Subject, read_subject
@@ -145,15 +145,7 @@ def _document(report: Report) -> dict[str, Any]:
             }
             for claim in report.claims
         ],
-        "context": [
-            {
-                "name": signal.name,
-                "value": signal.value,
-                "reason": str(signal.reason) if signal.reason else "",
-                "detail": signal.detail,
-            }
-            for signal in report.context
-        ],
+        "context": signal_dicts(report.context),
         "bytesRead": report.bytes_read,
         "seconds": round(sum(report.seconds.values()), 4),
         "secondsByStage": {
@@ -204,7 +196,7 @@ def _print_context(signals: tuple[ContextSignal, ...]) -> None:
     print_lines(CONTEXT_NOTE)
     print_table(
         [signal.name for signal in signals],
-        [["-" if s.value is None else f"{s.value:.4f}" for s in signals]],
+        [signal_row(signals)],
         right=range(len(signals)),
     )
     print_lines(

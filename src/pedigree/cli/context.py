@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The eight context signals of two models named on the command line."""
+"""The eight context signals of models named on the command line."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from pedigree.cli.models import Subject
 
 if TYPE_CHECKING:
+    from pedigree.lineage.context.features import ContextFeatures
     from pedigree.lineage.context.model import ContextSignal
 
 
@@ -28,15 +30,32 @@ def context_of(a: Subject, b: Subject, *, asked: bool) -> tuple[ContextSignal, .
     """
     if not asked and not (_is_small(a) and _is_small(b)):
         return ()
-    # Loaded only if needed: comparing two large models takes hardly longer.
-    from pedigree.lineage.context.features import context_signals, read_features
+    left, right = features_of(a, asked=True), features_of(b, asked=True)
+    if left is None or right is None:
+        return ()
+    from pedigree.lineage.context.features import context_signals
 
-    features = [
-        read_features(subject.source, subject.checkpoint)
-        for subject in (a, b)
-        if subject.source is not None and subject.checkpoint is not None
-    ]
-    return context_signals(*features) if len(features) == 2 else ()
+    return context_signals(left, right)
+
+
+def features_of(subject: Subject, *, asked: bool) -> ContextFeatures | None:
+    """What the signals look at; None if not asked for or there are no files.
+
+    Args:
+        subject: A model.
+        asked: Whether to read it if it is not small.
+
+    Raises:
+        SourceError: The bytes could not be had.
+    """
+    if subject.source is None or subject.checkpoint is None:
+        return None
+    if not asked and not _is_small(subject):
+        return None
+    # Loaded only if needed: comparing two large models takes hardly longer.
+    from pedigree.lineage.context.features import read_features
+
+    return read_features(subject.source, subject.checkpoint)
 
 
 def _is_small(subject: Subject) -> bool:
@@ -44,3 +63,21 @@ def _is_small(subject: Subject) -> bool:
         return False
     tensors = subject.checkpoint.tensors.values()
     return sum(info.nbytes for info in tensors) <= SMALL_BYTES
+
+
+def signal_dicts(signals: Iterable[ContextSignal]) -> list[dict[str, Any]]:
+    """JSON form."""
+    return [
+        {
+            "name": signal.name,
+            "value": signal.value,
+            "reason": str(signal.reason) if signal.reason else "",
+            "detail": signal.detail,
+        }
+        for signal in signals
+    ]
+
+
+def signal_row(signals: Iterable[ContextSignal]) -> list[str]:
+    """Their values for a table."""
+    return ["-" if s.value is None else f"{s.value:.4f}" for s in signals]

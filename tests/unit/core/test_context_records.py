@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from made_models import EXAMPLES
+from pedigree.digests import sha256
 from pedigree.lineage.context.features import (
     ContextFeatures,
     context_signals,
@@ -21,6 +23,12 @@ from pedigree.lineage.context.model import NotShown
 from pedigree.lineage.context.norms import Norms
 from pedigree.lineage.context.records import record_features
 from pedigree.refs import parse
+from pedigree.registry import Registry
+from pedigree.registry.catalogue import KIT_SPEC, Entry
+from pedigree.registry.exchange import OnConflict, merge
+from pedigree.registry.kit_scan import scan_kit
+from pedigree.registry.kit_signals import KitSignals, encode_signals
+from pedigree.registry.writing import Addition
 from pedigree.sources import SourceSettings, open_source
 from pedigree.tensors.checkpoint import Checkpoint
 
@@ -132,3 +140,22 @@ def test_metadata_that_is_no_number_is_unreadable(model: ContextFeatures) -> Non
     record = record_features({**RECORD, "vocab_size": "many"}, {}, {}, whole_norms=True)
     reasons = {s.name: s.reason for s in context_signals(model, record)}
     assert reasons["MFI"] is NotShown.UNREADABLE
+
+
+def test_a_scan_shows_the_signals_of_records_and_decides_by_tests(
+    model: ContextFeatures, tmp_path: Path
+) -> None:
+    assert isinstance(model.matrices, Matrices)
+    layers = model.matrices.values
+    body = encode_signals(KitSignals(RECORD, "direct", vectors(model), layers))
+    entry = Entry(name="kit/a", fingerprint=sha256(body), spec=KIT_SPEC)
+    merge(tmp_path / "r", [Addition.of_kit(entry, body)], OnConflict.FAIL)
+    registry = Registry.open(tmp_path / "r")
+    twin = EXAMPLES / "llama-b"
+    source = open_source(parse(f"file://{twin.resolve()}"), SourceSettings())
+    checkpoint = Checkpoint.open(source)
+    (found,) = scan_kit(
+        checkpoint, registry, context=lambda: read_features(source, checkpoint)
+    )
+    assert {s.name: s.value for s in found.context}["MFI"] == 1.0
+    assert not found.is_related
