@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pedigree.cli.models import Subject
+from pedigree.cli.progress import byte_progress
 
 if TYPE_CHECKING:
     from pedigree.lineage.context.features import ContextFeatures
@@ -55,7 +56,8 @@ def features_of(subject: Subject, *, asked: bool) -> ContextFeatures | None:
     # Loaded only if needed: comparing two large models takes hardly longer.
     from pedigree.lineage.context.features import read_features
 
-    return read_features(subject.source, subject.checkpoint)
+    with byte_progress(f"context of {subject.name}") as progress:
+        return read_features(subject.source, subject.checkpoint, progress=progress)
 
 
 def _is_small(subject: Subject) -> bool:

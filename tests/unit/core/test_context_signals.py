@@ -177,3 +177,13 @@ def test_a_tokenizer_of_an_unknown_kind_gives_no_wrong_anchors(tmp_path: Path) -
     assert found["EAS"].reason is NotShown.UNKNOWN_TOKENIZER
     assert "Unheard" in found["EAS"].detail
     assert found["VOA"].value == 1.0
+
+
+def test_reading_every_matrix_tells_how_far_it_is() -> None:
+    folder = EXAMPLES / "llama-a"
+    source = open_source(parse(f"file://{folder.resolve()}"), SourceSettings())
+    checkpoint = Checkpoint.open(source)
+    told: list[tuple[int, int]] = []
+    read_features(source, checkpoint, progress=lambda *x: told.append(x))
+    assert len(told) == len(checkpoint.tensors)
+    assert told[-1][0] == told[-1][1] == 2 * checkpoint.parameters

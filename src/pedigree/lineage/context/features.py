@@ -18,7 +18,13 @@ from pedigree.lineage.context.embedding import (
     find_embedding,
     norm_histogram,
 )
-from pedigree.lineage.context.matrices import Matrices, lep, read_matrices, wvc
+from pedigree.lineage.context.matrices import (
+    Matrices,
+    Progress,
+    lep,
+    read_matrices,
+    wvc,
+)
 from pedigree.lineage.context.metadata import Metadata, mfi, read_metadata
 from pedigree.lineage.context.model import (
     Absent,
@@ -72,7 +78,10 @@ class ContextFeatures:
 
 
 def read_features(
-    source: ModelSource, checkpoint: Checkpoint, cost: Cost = Cost.EVERYTHING
+    source: ModelSource,
+    checkpoint: Checkpoint,
+    cost: Cost = Cost.EVERYTHING,
+    progress: Progress | None = None,
 ) -> ContextFeatures:
     """Read the features of one model, as far as ``cost`` allows.
 
@@ -82,6 +91,7 @@ def read_features(
         source: The model.
         checkpoint: Its weights.
         cost: What may be read.
+        progress: Told after each matrix how many bytes are done, and of how many.
 
     Raises:
         SourceError: The bytes could not be had.
@@ -108,7 +118,7 @@ def read_features(
         anchors=read(Cost.ROWS, lambda: _anchors(checkpoint, embedding, vocabulary)),
         norms=read(Cost.ROWS, lambda: read_norms(checkpoint)),
         lengths=read(Cost.EMBEDDING, lambda: _lengths(checkpoint, embedding)),
-        matrices=read(Cost.EVERYTHING, lambda: read_matrices(checkpoint)),
+        matrices=read(Cost.EVERYTHING, lambda: read_matrices(checkpoint, progress)),
     )
 
 

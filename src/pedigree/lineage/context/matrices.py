@@ -20,7 +20,7 @@ Source
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,7 @@ from pedigree.lineage.context.order import (
 from pedigree.tensors.checkpoint import Checkpoint
 from pedigree.tensors.layout import TensorInfo
 
+Progress = Callable[[int, int], None]
 _VALUES = 4096
 """Taken of one matrix for WVC."""
 _VALUES_LEAST = 64
@@ -78,8 +79,14 @@ class Matrices:
     values: Mapping[int, NDArray[np.float32]]
 
 
-def read_matrices(checkpoint: Checkpoint) -> Matrices | Absent:
+def read_matrices(
+    checkpoint: Checkpoint, progress: Progress | None = None
+) -> Matrices | Absent:
     """Read every matrix of every layer, once.
+
+    Args:
+        checkpoint: The model.
+        progress: Told after each tensor how many bytes are done, and of how many.
 
     Raises:
         ArtifactError: A tensor is refused.
@@ -88,7 +95,12 @@ def read_matrices(checkpoint: Checkpoint) -> Matrices | Absent:
     sampled = is_sampled(checkpoint)
     energy: defaultdict[int, float] = defaultdict(float)
     values: defaultdict[int, list[NDArray[np.float32]]] = defaultdict(list)
-    for info in kit_order(checkpoint):
+    infos = kit_order(checkpoint)
+    done, total = 0, sum(info.nbytes for info in infos)
+    for info in infos:
+        done += info.nbytes
+        if progress is not None:
+            progress(done, total)
         layer = layer_of(info.name)
         if layer is None or len(info.shape) < 2 or layer >= _LAYERS_MAX:
             continue
