@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose adapter is it?  Factors that turned towards a base, and factors that did not."""
+"""Whose adapter is it?  Factors that turned towards a base, and others."""
 
 from __future__ import annotations
 

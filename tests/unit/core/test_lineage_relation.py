@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import made_models as made
 from pedigree.fingerprint.model import Fingerprint
@@ -39,25 +40,27 @@ def kinds(found: Comparison) -> set[Relation]:
 def low_rank(base: made.Weights, rank: int) -> made.Weights:
     random = np.random.default_rng(3)
 
-    def updated(name: str, value: np.ndarray) -> np.ndarray:
+    def updated(name: str, value: NDArray[np.float32]) -> NDArray[np.float32]:
         if "proj" not in name:
             return value
         out, width = value.shape
         b, a = random.normal(size=(out, rank)), random.normal(size=(rank, width))
         delta = b @ a
-        return (value + delta * (0.3 * value.std() / delta.std())).astype(np.float32)
+        changed: NDArray[np.float32] = value + delta * (0.3 * value.std() / delta.std())
+        return changed.astype(np.float32)
 
     return {name: updated(name, value) for name, value in base.items()}
 
 
 def four_bits(base: made.Weights) -> made.Weights:
-    def rounded(name: str, value: np.ndarray) -> np.ndarray:
+    def rounded(name: str, value: NDArray[np.float32]) -> NDArray[np.float32]:
         if "proj" not in name:
             return value
         groups = value.reshape(value.shape[0], -1, 32)
         step = np.abs(groups).max(axis=2, keepdims=True) / 7
         step[step == 0] = 1
-        return (np.rint(groups / step) * step).reshape(value.shape).astype(np.float32)
+        result: NDArray[np.float32] = (np.rint(groups / step) * step).astype(np.float32)
+        return result.reshape(value.shape)
 
     return {name: rounded(name, value) for name, value in base.items()}
 
