@@ -256,11 +256,15 @@ def _summary(found: Mapping[str, Any]) -> dict[str, Any]:
     children = [p for curve in found["curves"] for p in curve["points"]]
     children += found["keepsFunction"]
     lost = [child for child in children if not child["related"]]
+    useful = [child for child in lost if child["agreement"] >= USEFUL]
+    chance = found["twinAgreement"] or 0.0
     best = max(lost, key=lambda child: child["agreement"], default=None)
     return {
         "children": len(children),
         "useful": sum(1 for child in children if child["agreement"] >= USEFUL),
-        "usefulThatEscape": [c for c in lost if c["agreement"] >= USEFUL],
+        "usefulThatEscape": useful,
+        # A model trained apart on the same text agrees that much, and owes nothing.
+        "ofThoseAboveTwin": [c for c in useful if c["agreement"] > chance],
         "mostUsefulThatEscapes": best,
         "twinAgreement": found["twinAgreement"],
         "frontier": [_frontier(curve) for curve in found["curves"]],
