@@ -70,6 +70,12 @@ def _of_bfloat16(stored: Bits) -> tuple[Bits, bool]:
         np.subtract(part, _USUAL_FROM, out=place[:size])
         np.bitwise_and(place[:size], np.uint16(0x7FFF), out=place[:size])
         np.greater_equal(place[:size], _USUAL, out=unusual[:size])
+        if np.count_nonzero(unusual[:size]) > _CHUNK // 16:  # as of pruned weights
+            whole = values_of(part)
+            if not np.isfinite(whole).all():
+                return result, False
+            result[begin : begin + size] = bits_of(canonical(whole))
+            continue
         places.append(unusual[:size].nonzero()[0] + begin)
     odd = np.concatenate(places) if places else np.zeros(0, np.int64)
     if not odd.size:

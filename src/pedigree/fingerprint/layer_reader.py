@@ -173,7 +173,7 @@ class LayerReader(AbstractContextManager["LayerReader"]):
             self.gamma[(slot.role, slot.layer)] = values_of(rows)
         if not matrix or slot not in self.pieces:
             return
-        self.lattice[slot] = rows[: spec.grid_rows]
+        self.lattice[slot] = rows[: spec.grid_rows].copy()  # a view keeps all rows
         if min(shape) >= spec.raw_deep:
             size = spec.raw_deep if self._plan.deep else spec.raw
             at = self._plan.columns(slot, shape[1], size)

@@ -19,6 +19,9 @@ from pedigree.fingerprint.spec import FingerprintSpec
 from pedigree.tensors.checkpoint import Checkpoint
 from pedigree.tensors.dtypes import DTYPES
 
+_BLOCK_BYTES = 4 << 20
+"""Stored bytes at once of a whole matrix; does not change any output."""
+
 
 class BitReader:
     """Canonical tensors of one checkpoint, read as 16-bit words.
@@ -110,6 +113,13 @@ class BitReader:
     def everything(self, piece: Piece) -> Bits:
         """A whole canonical tensor, whatever its layout."""
         shape = self.shape(piece)
+        ranges = self.block_ranges(piece, _BLOCK_BYTES) if len(shape) == 2 else None
+        if ranges is not None:
+            result = np.empty(shape, np.uint16)
+            for first, last in ranges:
+                found = self.decoded(piece, self.raw_block(piece, first, last))
+                result[first:last] = found.reshape(last - first, shape[1])
+            return result
         if len(shape) == 2:
             return self.rows(piece, np.arange(shape[0], dtype=np.int64))
         return self.start(piece, max(1, math.prod(shape)))
