@@ -32,6 +32,8 @@ NEAREST = 64
 one takes about 5 ms of one core, half of it reading."""
 SAME_SHAPE = 64
 """References of the model's own shape that are screened, the nearest first."""
+SAME_SHAPE_LATER = 256
+"""The same, if nothing was found among those: a second of one core more."""
 FOUND_MAX = 200
 """Near references that are compared at most."""
 NEAR_Z = 5.0
@@ -49,15 +51,17 @@ class Candidates:
         compared: To be compared in full, nearest first.
         near: To be screened first with tests that see faint likeness.
         shaped: To be screened first with tests that see through rearranged weights.
+        later: The same, but only if none of the others is an ancestor.
     """
 
     compared: tuple[int, ...]
     near: frozenset[int] = frozenset()
     shaped: frozenset[int] = frozenset()
+    later: frozenset[int] = frozenset()
 
     @property
     def screened(self) -> tuple[int, ...]:
-        """All that are to be screened."""
+        """All that are to be screened in any case."""
         return tuple(sorted(self.near | self.shaped))
 
 
@@ -82,13 +86,17 @@ def candidates(registry: Registry, fingerprint: Fingerprint) -> Candidates:
     ]
     if indexed.count <= SCREENED:
         near = shaped = set(range(indexed.count))
+        later = set[int]()
     else:
         near = {one.index for one in found[:NEAREST]}
-        shaped = set(indexed.same_shape(fingerprint, query))
+        same = indexed.same_shape(fingerprint, query)
+        shaped, later = set(same[:SAME_SHAPE]), set(same[SAME_SHAPE:])
+    done = set(compared)
     return Candidates(
         (*indexed.numbers(compared), *rest),
-        frozenset(indexed.numbers(near - set(compared))),
-        frozenset(indexed.numbers(shaped - set(compared))),
+        near=frozenset(indexed.numbers(near - done)),
+        shaped=frozenset(indexed.numbers(shaped - done)),
+        later=frozenset(indexed.numbers(later - near - done)),
     )
 
 
@@ -147,5 +155,5 @@ class _Indexed:
             first += table.count
         order = np.concatenate(places) if places else np.empty(0, np.int64)
         if not query:
-            return [int(place) for place in order[:SAME_SHAPE]]
-        return [int(order[n.index]) for n in nearest(subsets, query, SAME_SHAPE)]
+            return [int(place) for place in order[:SAME_SHAPE_LATER]]
+        return [int(order[n.index]) for n in nearest(subsets, query, SAME_SHAPE_LATER)]

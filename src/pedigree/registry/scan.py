@@ -9,7 +9,7 @@ are given changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pedigree.evidence import Lineage, Match
@@ -93,39 +93,68 @@ def scan_registry(
         registry: Known models; entries of the kit are left to :mod:`kit`.
         exhaustive: Whether to compare every reference, near or not.
         power: Whether to compute what each negative would have seen.
-        progress: Told (references looked at, references to look at).
+        progress: Told (references looked at, references to look at), once for each
+            of three rounds.
 
     Raises:
         PedigreeError: A reference that has to be looked at is damaged or away; it is
             not left out.
     """
-    family = fingerprints_of(registry)
     chosen = candidates(registry, fingerprint)
     if exhaustive:
         chosen = Candidates(tuple(all_numbers(registry)))
-    numbers = (*chosen.compared, *chosen.screened)
-    ranked, incomparable, screened = [], [], 0
-    for done, number in enumerate(numbers, start=1):
-        table, place = registry.at(number)
-        name = table.name(place)
-        reference = registry.fingerprint_at(table, place)
-        if reference.settings != fingerprint.settings:
-            incomparable.append(name)
-        elif done > len(chosen.compared) and not _shows(
-            reference,
-            fingerprint,
-            SCREEN_NEAR * (number in chosen.near)
-            + SCREEN_SHAPED * (number in chosen.shaped),
-        ):
-            screened += 1
-        else:
-            found = compare(reference, fingerprint, family_size=family, power=power)
-            ranked.append(Ranked(name, found))
-        if progress is not None:
-            progress(done, len(numbers))
-    return Scan(
-        tuple(sorted(ranked, key=_order)), family, screened, tuple(sorted(incomparable))
+    family = fingerprints_of(registry)
+    looking = _Looking(fingerprint, registry, family, power, progress)
+    looking.look(dict.fromkeys(chosen.compared, ()))
+    looking.look(
+        {
+            number: SCREEN_NEAR * (number in chosen.near)
+            + SCREEN_SHAPED * (number in chosen.shaped)
+            for number in chosen.screened
+        }
     )
+    if not any(r.comparison.lineage.descends for r in looking.ranked):
+        looking.look(dict.fromkeys(sorted(chosen.later), SCREEN_SHAPED))
+    return Scan(
+        tuple(sorted(looking.ranked, key=_order)),
+        family,
+        looking.screened,
+        tuple(sorted(looking.incomparable)),
+    )
+
+
+@dataclass(slots=True)
+class _Looking:
+    """What was found so far."""
+
+    fingerprint: Fingerprint
+    registry: Registry
+    family: int
+    power: bool
+    progress: Callable[[int, int], None] | None
+    ranked: list[Ranked] = field(default_factory=list)
+    incomparable: list[str] = field(default_factory=list)
+    screened: int = 0
+
+    def look(self, numbers: Mapping[int, Sequence[str]]) -> None:
+        """Compare references that show anything in the given tests; all if none."""
+        for done, (number, tests) in enumerate(numbers.items(), start=1):
+            table, place = self.registry.at(number)
+            reference = self.registry.fingerprint_at(table, place)
+            if reference.settings != self.fingerprint.settings:
+                self.incomparable.append(table.name(place))
+            elif tests and not _shows(reference, self.fingerprint, tests):
+                self.screened += 1
+            else:
+                found = compare(
+                    reference,
+                    self.fingerprint,
+                    family_size=self.family,
+                    power=self.power,
+                )
+                self.ranked.append(Ranked(table.name(place), found))
+            if self.progress is not None:
+                self.progress(done, len(numbers))
 
 
 def _shows(a: Fingerprint, b: Fingerprint, names: Sequence[str]) -> bool:

@@ -113,6 +113,28 @@ def test_a_relative_that_is_far_in_every_code_is_found_by_its_shape(
 
 
 @pytest.mark.usefixtures("tight")
+def test_more_of_the_same_shape_are_screened_only_if_nothing_was_found(
+    tmp_path: Path,
+    prints: dict[str, Fingerprint],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(candidates, "SAME_SHAPE", 0)
+    far = _far(prints["stranger"], 12, width=64)
+    hidden = replace(far[0], entry=_addition("base", prints["base"]).entry)
+    hidden = replace(hidden, body=prints["base"].encoded, words=~far[0].words)
+    without = _registry(tmp_path / "a", *far)
+    lost = scan_registry(prints["child"], without)
+    assert lost.far == 0
+    assert not any(r.comparison.lineage.descends for r in lost.ranked)
+    found = scan_registry(prints["child"], _registry(tmp_path / "b", *far, hidden))
+    assert found.ranked[0].reference == "base"
+    near = _registry(tmp_path / "c", *far, _addition("base", prints["base"]))
+    found = scan_registry(prints["child"], near)
+    assert found.ranked[0].reference == "base"
+    assert found.far > 0
+
+
+@pytest.mark.usefixtures("tight")
 def test_an_exhaustive_scan_compares_everything(
     tmp_path: Path, prints: dict[str, Fingerprint]
 ) -> None:
