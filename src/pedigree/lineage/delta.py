@@ -45,7 +45,8 @@ LOW_RANK_SHARE = 0.5
 LOW_RANK_GAP = 4.0
 """Ratio of the last singular value that counts to the first that does not: in a merged
 adapter the update ends at once, in fine-tuning it fades into the rounding."""
-MATRICES_MIN = 3
+MATRICES_MIN, MATRICES_MAX = 3, 64
+"""Changed matrices wanted, and decomposed at most, spread evenly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Delta:
         equal: Share of equal weights.
         zeros_a: Share of zeros in A.
         zeros_b: Share of zeros in B.
-        changed: Matrices with any difference.
+        changed: Matrices with any difference, at most :data:`MATRICES_MAX` of them.
         rank: Median numerical rank of the differences of changed matrices.
         low_rank: Changed matrices whose difference has a low rank that ends in a gap.
         sample: Rows and columns of a sample.
@@ -100,6 +101,7 @@ def measure(pairs: Sequence[Pair]) -> Delta | None:
     kept_size = float(np.sqrt((a[kept] ** 2).sum()))
     kept_change = float(np.sqrt(((b - a)[kept] ** 2).sum()))
     changed = [pair for pair in body if np.any(pair.a != pair.b)]
+    changed = changed[:: max(1, -(-len(changed) // MATRICES_MAX))]
     ranks = [numerical_rank(pair) for pair in changed]
     low = [
         rank <= LOW_RANK_SHARE * min(pair.a.shape) and gap >= LOW_RANK_GAP

@@ -30,6 +30,8 @@ from pedigree.lineage.paired import Values, samples
 
 INTEGER_4, INTEGER_8, FLOAT_8, NORMAL_4 = "4-bit", "8-bit", "fp8", "nf4"
 MATRICES_SHARE = 2 / 3
+MATRICES_MAX = 28
+"""Matrices that are looked at, spread evenly: quantised are all or almost all."""
 _STRETCHES_SHARE = 0.9
 _ROWS_8_SHARE = 0.75
 _FLOAT_8_MANTISSAS = 8
@@ -61,11 +63,13 @@ _NF4 = np.array(
 
 def lattice_of(model: Fingerprint) -> str:
     """The lattice that most matrices of the layers lie on, or empty."""
-    found = [
-        matrix_lattice(values)
-        for slot, (_, values) in samples(model).items()
-        if slot.role in BODY
-    ]
+    body = [x for slot, (_, x) in sorted(samples(model).items()) if slot.role in BODY]
+    body = body[:: -(-len(body) // MATRICES_MAX)] if body else []
+    found: list[str] = []
+    for values in body:
+        found.append(matrix_lattice(values))
+        if found.count("") > (1 - MATRICES_SHARE) * len(body):
+            return ""
     if len(found) < 2:
         return ""
     for kind in (INTEGER_4, NORMAL_4, FLOAT_8, INTEGER_8):

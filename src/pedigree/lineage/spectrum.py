@@ -22,6 +22,8 @@ from pedigree.lineage.paired import Pair
 
 SAMPLE_MIN = 16
 """Smaller samples do not tell first directions from others."""
+MATRICES_MAX = 64
+"""Matrices that are decomposed, spread evenly."""
 _TOP = 2
 _BULK = slice(4, 24)
 
@@ -80,7 +82,7 @@ def _top_share(
     body: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
 ) -> float:
     top, bulk = [], []
-    for a, b in body:
+    for a, b in body[:: -(-len(body) // MATRICES_MAX)]:
         u, s, v = np.linalg.svd(a, full_matrices=False)
         shares = np.einsum("ij,ik,jk->k", b, u, v.T) / np.maximum(s, 1e-9 * s[0])
         top.append(float(shares[:_TOP].mean()))
