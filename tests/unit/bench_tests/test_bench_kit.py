@@ -48,6 +48,14 @@ def test_reading_and_summing_reads_every_value(tmp_path: Path) -> None:
     assert ran.peak_bytes > 10_000_000
 
 
+def test_memory_is_that_of_the_process_and_not_of_who_starts_it() -> None:
+    ballast = bytearray(200_000_000)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    ran = run_once([sys.executable, "-I", "-S", "-c", "pass"])
+    assert ran.peak_bytes < 60_000_000
+    assert len(ballast) == 200_000_000
+
+
 def test_a_command_that_fails_is_not_a_measurement() -> None:
     with pytest.raises(RuntimeError, match="ended with 3"):
         run_once([sys.executable, "-c", "raise SystemExit(3)"])

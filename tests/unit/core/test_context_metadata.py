@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,14 @@ def test_the_digest_of_a_tokenizer_is_that_of_the_kits_database(
     assert tokens.digest == (
         "da5cdfb0595b25b1457404e27646325e400e1ea13cad7131b8a619e6ba4698a4"
     )
+
+
+def test_a_class_that_the_library_overrules_is_the_librarys(tmp_path: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(EXAMPLES / "llama-a" / name, tmp_path / name)
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    source = open_source(parse(f"file://{tmp_path}"), SourceSettings())
+    found = read_vocabulary(source)
+    assert isinstance(found, Vocabulary)
+    assert found.kind == "Qwen2Tokenizer"
+    assert found.specials["pad"] == UNSTATED

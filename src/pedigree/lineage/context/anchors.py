@@ -3,7 +3,9 @@
 
 First digits and punctuation, then frequent words of each script that has at least 5 %
 of the vocabulary's letters, in proportion, then rows drawn at random with a fixed seed.
-Two tokenizers get different anchors, which EAS compares in order all the same.
+Two tokenizers get different anchors, which EAS compares in order all the same.  Two
+scripts of exactly equal share come in the order of the vocabulary here; the kit takes
+them in the order of a hash table, which is another in every run.
 
 Source: the kit's ``anchors.py``; its lists are facts of its format.
 """

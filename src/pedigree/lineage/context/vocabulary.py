@@ -22,12 +22,22 @@ from pedigree.ranges import ModelSource
 TOKENIZER = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
 SPECIALS = "special_tokens_map.json"
+MODEL_CONFIG = "config.json"
 
 UNSTATED = -1
 """Id of a special token that the files leave to the tokenizer's class."""
 GENERIC = "TokenizersBackend"
 """The class that adds nothing of its own to what the files say."""
 _GENERIC_NAMES = ("TokenizersBackend", "PreTrainedTokenizerFast", "PreTrainedTokenizer")
+_OVERRULED = {
+    "qwen2": "Qwen2Tokenizer",
+    "qwen3_5": "Qwen3_5Tokenizer",
+    "qwen3_5_moe": "Qwen3_5Tokenizer",
+    "qwen3_5_moe_text": "Qwen3_5Tokenizer",
+    "siglip2": "Siglip2Tokenizer",
+}
+"""Model types whose published files state a wrong class, which transformers 5.23
+overrules.  Source: its ``tokenization_auto``."""
 _SPECIAL_NAMES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 """In the order in which the library appends those that the vocabulary lacks."""
 
@@ -37,8 +47,8 @@ class Vocabulary:
     """What the files of a tokenizer say.
 
     Attributes:
-        kind: Class that ``tokenizer_config.json`` states, without ``Fast``; empty if
-            it states none.
+        kind: Class that ``tokenizer_config.json`` states, without ``Fast``, or that
+            the library puts in its place; empty if it states none.
         ids: Id of each token, added tokens included.
         merges: Rules of a BPE in order, as ``left right``.
         specials: Id of ``bos``, ``eos``, ``pad``, ``unk`` and ``mask``; None where the
@@ -81,12 +91,19 @@ def read_vocabulary(source: ModelSource) -> Vocabulary | Absent:
     named = {**(read_document(source, SPECIALS) or {}), **config}
     added = dict(_added(document, config))
     ids = {**_pieces(document), **added}
-    stated = config.get("tokenizer_class")
-    kind = stated.removesuffix("Fast") if isinstance(stated, str) else ""
-    kind = GENERIC if stated in _GENERIC_NAMES else kind
+    kind = _kind(config.get("tokenizer_class"), read_document(source, MODEL_CONFIG))
     specials = _specials(named, ids, kind)
     merges = tuple(_merges(_model(document).get("merges")))
     return Vocabulary(kind, ids, merges, specials, added, document)
+
+
+def _kind(stated: object, config: Mapping[str, Any] | None) -> str:
+    if not isinstance(stated, str):
+        return ""
+    model_type = str((config or {}).get("model_type"))
+    if model_type in _OVERRULED:
+        return _OVERRULED[model_type]
+    return GENERIC if stated in _GENERIC_NAMES else stated.removesuffix("Fast")
 
 
 def _model(document: Mapping[str, Any]) -> Mapping[str, Any]:
