@@ -8,6 +8,7 @@ import json
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,7 +207,7 @@ def test_parts_of_a_larger_profile_are_refused(small: Fingerprint) -> None:
     ids=["zeros", "size", "order"],
 )
 def test_impossible_records_are_refused(
-    small: Fingerprint, change: dict[str, object]
+    small: Fingerprint, change: dict[str, Any]
 ) -> None:
     first = dataclasses.replace(small.tensors[0], **change)
     hostile = dataclasses.replace(small, tensors=(first, *small.tensors[1:]))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,8 @@ def sampled(fingerprint: Fingerprint, seen: int = 640) -> Fingerprint:
 
 def edited(fingerprint: Fingerprint, field: str) -> Fingerprint:
     """The same with another digest of its first tensor."""
-    first = replace(fingerprint.tensors[0], **{field: bytes([255] * 16)})
+    change: dict[str, Any] = {field: bytes([255] * 16)}
+    first = replace(fingerprint.tensors[0], **change)
     return replace(fingerprint, tensors=(first, *fingerprint.tensors[1:]))
 
 
