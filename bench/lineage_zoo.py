@@ -21,12 +21,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from bench.engine import fingerprint, verdict
 from bench.genealogy import ancestors, contents, is_base, read_zoo, truth
 from bench.machine import machine_facts
 from bench.scores import summary
 from bench.variants.catalogue import STEPS, make, parse
-from bench.variants.files import read_model, write_model
+from bench.variants.files import read_model, read_tensors, write_model
 
 from pedigree.errors import PedigreeError
 from pedigree.fingerprint.model import Fingerprint
@@ -48,7 +49,6 @@ FOR_CHILDREN = ("launder", "launder+int4")
 MERGES = ("linear=0.3", "linear=0.5", "slerp=0.5", "ties=0.5", "dare=0.5")
 MERGES_LAUNDERED = ("passthrough=0.5", "linear=0.5+launder+int4")
 QUICK = ("relabel", "launder", "int4", "drop=1+launder+int4", "noise=0.3")
-SAME_VALUES = ("copy", "relabel", "reshard", "f32")
 ROOM_FOR_LLAMA = ("upcycle", "pad-heads", "pad-channels")
 
 
@@ -126,7 +126,8 @@ def _mergeable(name: str, zoo: Mapping[str, Any]) -> list[str]:
     shape = read_model(zoo[name]["folder"])
     for child, facts in sorted(zoo.items()):
         config = facts["folder"] / "config.json"
-        if facts.get("linked") is True and facts["parents"] == [name]:
+        made_here = "variantOf" in facts
+        if facts.get("linked") is True and facts["parents"] == [name] and not made_here:
             same = config.exists() and json.loads(config.read_text()) == shape.config
             found += [child] if same else []
     return found
@@ -155,10 +156,25 @@ def _variant(
         "linked": True,
         "how": variant,
         "variantOf": source,
-        "sameValues": variant in SAME_VALUES,
+        "sameValues": not others and _same_values(zoo[first]["folder"], work / name),
         "folder": work / name,
     }
     return name
+
+
+def _same_values(a: Path, b: Path) -> bool:
+    """Whether two folders hold the same names and, up to storage, the same values.
+
+    True of more than copies: float16 holds bfloat16 weights exactly but for tiny ones,
+    which it moves by at most half its smallest step, and a model without gates has no
+    neurons to scale.
+    """
+    first, second = read_tensors(a)[0], read_tensors(b)[0]
+    shapes = [{name: t.shape for name, t in part.items()} for part in (first, second)]
+    return shapes[0] == shapes[1] and all(
+        np.abs(values - second[name]).max() <= 2.0**-25
+        for name, values in first.items()
+    )
 
 
 def _pairs(
