@@ -18,6 +18,7 @@ from pedigree.lineage.context.features import (
     context_signals,
     read_features,
 )
+from pedigree.lineage.context.matrices import Matrices, _length
 from pedigree.lineage.context.model import ContextSignal, Cost, NotShown
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings, open_source
@@ -187,3 +188,32 @@ def test_reading_every_matrix_tells_how_far_it_is() -> None:
     read_features(source, checkpoint, progress=lambda *x: told.append(x))
     assert len(told) == len(checkpoint.tensors)
     assert told[-1][0] == told[-1][1] == 2 * checkpoint.parameters
+
+
+def test_a_matrix_read_in_blocks_gives_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = example("gpt2-a").matrices
+    monkeypatch.setattr("pedigree.lineage.context.matrices._WHOLE_BYTES", 0)
+    monkeypatch.setattr("pedigree.lineage.context.matrices._BLOCK_BYTES", 5000)
+    blocks = features(EXAMPLES / "gpt2-a").matrices
+    assert isinstance(whole, Matrices)
+    assert isinstance(blocks, Matrices)
+    assert (whole.energy == blocks.energy).all()
+    whole = example("llama-a").matrices
+    blocks = features(EXAMPLES / "llama-a").matrices
+    assert isinstance(whole, Matrices)
+    assert isinstance(blocks, Matrices)
+    assert all((whole.values[i] == blocks.values[i]).all() for i in whole.values)
+
+
+def test_lengths_are_summed_as_torch_sums_them() -> None:
+    random = np.random.default_rng(1)
+    flat = random.standard_normal(1003).astype(np.float32)
+    lanes = [np.float32(0)] * 8
+    for index, value in enumerate(flat[:1000]):
+        lanes[index % 8] = np.float32(lanes[index % 8] + value * value)
+    total = np.float32(0)
+    for part in [*lanes, *(value * value for value in flat[1000:])]:
+        total = np.float32(total + part)
+    assert _length(flat) == float(np.sqrt(total))
