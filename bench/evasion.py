@@ -58,6 +58,7 @@ class Attack:
 
 ATTACKS = (
     Attack("noise={}", NOISE),
+    Attack("blur-neurons={}", NOISE),
     Attack("prune={}", (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)),
     # Rounding comes last: laundering after it would leave no lattice.
     Attack("int4={}", (1, 2, 4, 8), laundered=False),
@@ -76,6 +77,7 @@ ATTACKS = (
     Attack("rotation-blocks={}", (2, 8, 32), laundered=False),
     Attack("linear={}", (0.1, 0.3, 0.5, 0.7, 0.9)),
     Attack("passthrough={}", (0.25, 0.5, 0.75, 1.0)),
+    Attack("decoys={}", (0.1, 0.25, 0.5, 1, 2)),
     Attack("take-embeddings", (0,)),
     Attack("fit-embeddings", (0,)),
     # Combinations aimed at single tests: tokens gone, then neurons or values blurred.

@@ -205,6 +205,12 @@ STEPS: dict[str, Step] = {
         True,
         "random neurons added that write nothing",
     ),
+    "decoys": S(
+        lambda m, s, r, o: growth.add_decoys(m.network, r, times=s),
+        1,
+        True,
+        "pairs of neurons that cancel, made of halves of real ones; strength: times",
+    ),
     "pad-heads": S(
         lambda m, s, r, o: growth.pad_heads(m.network, r),
         0,
@@ -246,6 +252,12 @@ STEPS: dict[str, Step] = {
         0.1,
         False,
         "noise of so many standard deviations of each matrix",
+    ),
+    "blur-neurons": S(
+        lambda m, s, r, o: damage.blur_neurons(m.network, r, share=s),
+        0.5,
+        False,
+        "such noise in gate and up alone",
     ),
     "prune": S(
         lambda m, s, r, o: damage.prune(m.network, share=s),

@@ -25,6 +25,17 @@ def add_noise(network: Network, random: Random, *, share: float) -> None:
     network.map_matrices(change)
 
 
+def blur_neurons(network: Network, random: Random, *, share: float) -> None:
+    """Add such noise to what neurons read alone: gate and up, which MATCH looks at."""
+    for block in network.blocks:
+        for expert in block.experts:
+            for linear in (expert.gate, expert.up):
+                if linear is not None:
+                    values = linear.weight
+                    drawn = random.standard_normal(values.shape, np.float32)
+                    linear.weight = values + np.float32(share) * values.std() * drawn
+
+
 def prune(network: Network, *, share: float) -> None:
     """Set the smallest ``share`` of every matrix of the blocks to zero."""
 

@@ -62,6 +62,37 @@ def pad_neurons(network: Network, random: Random, *, share: float) -> None:
             expert.down.weight = np.concatenate([down, nothing], axis=1)
 
 
+def add_decoys(network: Network, random: Random, *, times: float) -> None:
+    """Add neurons that read like one real neuron in the gate and like another in up.
+
+    They come in pairs that write opposite things, so that nothing of them is left and
+    none is dead.  Aimed at matching: each real row has ``2 * times`` equals among the
+    decoys, whose other half belongs to another neuron.  Without a gate, what is written
+    takes the place of up.  Part of a time is that share of the neurons.
+    """
+    for block in network.blocks:
+        for expert in block.experts:
+            count = len(expert.up.weight)
+            gate, up = expert.gate or expert.up, expert.up
+            read, other = gate.weight.copy(), up.weight.copy()
+            bias, written = gate.bias, expert.down.weight.copy()
+            for turn in range(math.ceil(times)):
+                size = round(min(1.0, times - turn) * count)
+                chosen, order, third = (
+                    random.permutation(count)[:size] for _ in range(3)
+                )
+                for sign in (1, -1):
+                    if expert.gate is not None:
+                        _more_outputs(expert.gate, read[chosen])
+                        _more_outputs(up, other[order])
+                    else:
+                        _more_outputs(up, read[chosen])
+                    if bias is not None and gate.bias is not None:
+                        gate.bias[-size:] = bias[chosen]
+                    more = np.float32(sign) * written[:, third]
+                    expert.down.weight = np.hstack([expert.down.weight, more])
+
+
 def insert_layers(network: Network, random: Random, *, count: int) -> None:
     """Add layers with random weights that write nothing, at random places."""
     for _ in range(count):
