@@ -26,8 +26,9 @@ Assumes
     The axis is exchangeable: neurons of a block and residual channels are, under
     Adam and SGD with independent initialisation.  The vocabulary is not (semantics),
     pairs of rotary channels are not (frequencies): they are never the tested axis.  A
-    fixed sinusoidal position table makes residual channels unexchangeable.  A shared
-    random seed is real dependence: it is found, and is not descent.
+    fixed sinusoidal position table orders residual channels: then the test is refused
+    (``lineage.axis``).  A shared random seed is real dependence: it is found, and is
+    not descent.
 Source
     Hoeffding 1951; Zhu et al. 2025 (independence tests for language models),
     theorems 1-3.

@@ -18,7 +18,8 @@ Null
     A uniform permutation of the neurons of each block.
 Assumes
     The neurons of a block are exchangeable, as in ALIGN.  Sorted neurons are not:
-    scores that follow the index are left out, and the test is refused if none is left.
+    scores that follow the index are left out, and the test is refused if none is left
+    or if neighbours of partners do as well as partners (``lineage.axis``).
     Of attention no norms are compared: heads are too few for a permutation test and
     rotary pairs inside one are not exchangeable.
 Source

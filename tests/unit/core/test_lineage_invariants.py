@@ -227,6 +227,58 @@ def test_sorted_neurons_are_left_out_and_named() -> None:
     assert result("PNI", ordered, other).log10_p == 0
 
 
+def sorted_runs(seed: int) -> made.Parts:
+    """Neurons sorted by their lengths, of which runs in another order were sampled."""
+    parts = made.with_tables(made.random_parts(seed), seed, neurons=128)
+    runs = np.random.default_rng(7).permutation(8)
+    at = (runs[:, None] * 16 + np.arange(16)).reshape(-1)
+    scalars = parts["table.scalars"].reshape(2, 128, 6)
+    scalars = np.sort(scalars, axis=1)[:, at]
+    return parts | {"table.scalars": scalars.reshape(-1, 6)}
+
+
+@pytest.mark.parametrize("name", ["ROWNORM", "PNI"])
+def test_neurons_sorted_in_models_that_never_met_are_no_evidence(name: str) -> None:
+    a, b = sorted_runs(1), sorted_runs(2)
+    found = run_test(
+        name,
+        made.fingerprint(a, neurons=128),
+        made.fingerprint(b, neurons=128),
+        alpha_log10=None,
+    )
+    assert found.reason is NotRun.ORDERED_ROWS or found.log10_p > -3
+
+
+@pytest.mark.parametrize("name", ["ALIGN-residual", "EMB", "GAMMA"])
+def test_channels_that_follow_their_index_are_no_evidence(name: str) -> None:
+    wave = np.cos(np.pi * np.arange(128) / 64)
+
+    def waved(seed: int) -> made.Parts:
+        random, parts = np.random.default_rng(seed), made.random_parts(seed)
+        for part, values in parts.items():
+            if part.startswith("norm."):
+                moved = 60 * wave + values / 4
+            elif part.startswith(("channel.", "embedding.", "head.")):
+                shape = (*values.shape[:-2], 1, values.shape[-1])
+                moved = 60 * wave[:64, None] * abs(random.normal(size=shape))
+                moved = moved + values / 4
+            else:
+                continue
+            parts[part] = np.clip(np.rint(moved), -127, 127).astype(np.int8)
+        return parts
+
+    found = result(name, waved(1), waved(2))
+    assert found.reason is NotRun.ORDERED_ROWS
+    assert "pairings" in found.detail
+
+
+def test_a_model_whose_neurons_were_doubled_is_still_found() -> None:
+    parts = made.random_parts(1)
+    for part in ("neuron.gate", "neuron.up", "neuron.down"):
+        parts[part] = np.repeat(parts[part][:, ::2], 2, axis=1)
+    assert result("ALIGN-neuron", parts, made.noisy(parts, 2)).log10_p < -15
+
+
 def test_an_unknown_scalar_leaves_its_feature_out() -> None:
     parts = made.random_parts(1)
     partial = dict(parts)
