@@ -11,20 +11,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.lineage import hash_test
 from pedigree.lineage.classes import Direction, LineageClass
-from pedigree.lineage.direction import Orientation, orient
 from pedigree.lineage.findings import (
     LayerMap,
     Relation,
     RelationFinding,
 )
-from pedigree.lineage.forensics import gather
-from pedigree.lineage.relation import relations
 from pedigree.lineage.results import TESTS, Comparison, NotRun, TestResult
-from pedigree.lineage.seed import Seed, read_seed
+
+if TYPE_CHECKING:
+    from pedigree.lineage.direction import Orientation
+    from pedigree.lineage.seed import Seed
 
 ALPHA_LOG10 = -6.0
 """Family-wise false-positive rate of one comparison or scan, as log10."""
@@ -68,11 +69,12 @@ def decide(
             f"whether A and B are related cannot be told: {blocked.detail}",
             reason=str(blocked.reason),
         )
+    way = verdict.orientation
     return Comparison(
         lineage=verdict.lineage,
         relation=str(verdict.relations[0].kind) if verdict.relations else "",
-        direction=verdict.orientation.direction,
-        direction_evidence=verdict.orientation.evidence,
+        direction=way.direction if way else Direction.UNDIRECTED,
+        direction_evidence=way.evidence if way else "",
         reason=verdict.reason,
         statement=verdict.statement,
         log10_p=log10_p,
@@ -80,13 +82,10 @@ def decide(
         tests=tuple(tests),
         family_size=family_size,
         relations=verdict.relations,
-        directions=verdict.orientation.findings,
+        directions=way.findings if way else (),
         layer_map=verdict.layers,
         change=verdict.change,
     )
-
-
-_NO_DIRECTION = Orientation(Direction.UNDIRECTED, "", (), False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ class _Verdict:
     statement: str
     reason: str = ""
     relations: tuple[RelationFinding, ...] = ()
-    orientation: Orientation = _NO_DIRECTION
+    orientation: Orientation | None = None
     layers: LayerMap | None = None
     change: float | None = None
 
@@ -117,9 +116,15 @@ def _related(
     log10_p: float,
 ) -> _Verdict:
     """Related for certain: how, and which way."""
+    # Most pairs are not related, and these take time to load.
+    from pedigree.lineage.direction import orient
+    from pedigree.lineage.forensics import gather
+    from pedigree.lineage.relation import relations
+    from pedigree.lineage.seed import read_seed
+
     chance = _chance(deciding, log10_p)
     forensics = gather(a, b, tests)
-    seed = read_seed(forensics.tests, forensics.spectrum)
+    seed = read_seed(forensics.tests, forensics.spectrum, a, b)
     if seed is not None:
         return _Verdict(
             LineageClass.SHARED_INIT,
@@ -128,15 +133,9 @@ def _related(
         )
     kinds = relations(forensics)
     way = orient(forensics)
-    if way.apart:
-        lineage = LineageClass.COMMON_ANCESTOR
-        statement = f"A and B descend from a common ancestor: {way.evidence}; {chance}"
-    else:
-        lineage = LineageClass.DERIVED
-        statement = f"{_descent(way, kinds[0])}; {chance}"
     return _Verdict(
-        lineage,
-        statement,
+        LineageClass.DERIVED,
+        f"{_descent(way, kinds[0])}; {chance}",
         relations=kinds,
         orientation=way,
         layers=forensics.layers,

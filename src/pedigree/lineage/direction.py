@@ -6,13 +6,13 @@ has and the other lacks: a lattice, zeros, untouched rows that shrank, layers th
 missing or there twice, experts, fewer neurons, more tokens.  The model with the mark is
 the later one, *if* one descends from the other.
 
-Marks on both sides say that neither descends from the other.  Only marks that need the
-other's weights to be removed (lattice, zeros, experts, repeated layers) count for
-that: a layer of noise can be added to a copy to make its origin look like the model
-that lacks one.
+Marks on both sides speak for a common ancestor, and are told; but two models alone are
+never called so.  A common ancestor is not descent, so policies let it pass, and every
+mark can be had or lost at will: a little noise, or a rotation, removes zeros and
+lattices, and rounding sets one.  It takes a third model to tell (``siblings``).
 
-The owner of a copy can set marks on it, and can remove the weaker ones: direction is
-for telling a family's history, not against forgery.
+The owner of a copy can set marks on it and remove others: direction is for telling a
+family's history, not against forgery.
 """
 
 from __future__ import annotations
@@ -64,14 +64,11 @@ class Orientation:
         direction: Stated only without strong evidence against it.
         evidence: Sentences, or empty.
         findings: Every mark.
-        apart: Whether both models have a mark that the other would show, so that
-            neither descends from the other.
     """
 
     direction: Direction
     evidence: str
     findings: tuple[DirectionFinding, ...]
-    apart: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,6 @@ class _Mark:
     kind: str
     what: str
     evidence: str
-    lasting: bool = False
 
 
 def orient(of: Forensics) -> Orientation:
@@ -89,7 +85,6 @@ def orient(of: Forensics) -> Orientation:
     findings = tuple(_finding(mark) for mark in marks)
     towards_b = sum(x.log_odds for x in findings if x.direction is Direction.A_TO_B)
     towards_a = sum(x.log_odds for x in findings if x.direction is Direction.B_TO_A)
-    sides = {mark.on_b for mark in marks if mark.lasting}
     said = "; ".join(mark.evidence for mark in marks)
     if min(towards_a, towards_b) >= ENOUGH:
         return Orientation(
@@ -97,7 +92,6 @@ def orient(of: Forensics) -> Orientation:
             f"the evidence points both ways, as between relatives that were each "
             f"changed: {said}",
             findings,
-            len(sides) == 2,
         )
     said = "; ".join(x.evidence for x in findings if x.log_odds >= ENOUGH)
     direction = Direction.UNDIRECTED
@@ -107,7 +101,7 @@ def orient(of: Forensics) -> Orientation:
         direction = Direction.B_TO_A
     if direction is Direction.UNDIRECTED:
         said = ""
-    return Orientation(direction, said, findings, False)
+    return Orientation(direction, said, findings)
 
 
 def combined(findings: Sequence[DirectionFinding]) -> float:
@@ -152,7 +146,6 @@ def _lattice(of: Forensics) -> Iterator[_Mark]:
             "lattice",
             f"{which} lies on a {kind} lattice and {other} does not; rounding is not "
             "undone",
-            lasting=True,
         )
 
 
@@ -164,7 +157,6 @@ def _zeros(of: Forensics) -> Iterator[_Mark]:
             "zeros",
             f"{of.zeros_a:.0%} of A's and {of.zeros_b:.0%} of B's weights are zero; "
             "pruning is not undone by training",
-            lasting=True,
         )
 
 
@@ -197,7 +189,6 @@ def _layers(of: Forensics) -> Iterator[_Mark]:
                 STRUCTURE,
                 "experts",
                 f"the experts of {which} are copies of one block of the other",
-                lasting=True,
             )
     for layers, on_b in ((shape.repeated, True), (shape.repeated_a, False)):
         if layers:
@@ -207,7 +198,6 @@ def _layers(of: Forensics) -> Iterator[_Mark]:
                 STRUCTURE,
                 "repeated",
                 f"{which} has {len(layers)} layers of the other more than once",
-                lasting=True,
             )
     if bool(shape.missing) != bool(shape.added) and not (
         shape.repeated or shape.repeated_a

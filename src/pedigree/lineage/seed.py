@@ -19,14 +19,14 @@ Thresholds
     Measured, with margins, in ``docs/lineage.md``.  Models of one seed: cosine 0.21 to
     0.57, larger slope at most 0.54, ratios 0.62 to 0.80, or all effects low.
     Descendants and siblings, heavily trained ones included: cosine 0.74 and more, or
-    one slope near 1.
+    one slope near 1.  Nearest neurons: 0.40 to 0.80 between models of one seed, 0.70 to
+    0.89 after heavy training, 0.95 and more between fine-tunes.
 Limits
-    Needs single weights at their places (32 x 32 of each matrix, the deep profile, for
-    the first condition).  Half noise looks like descent; a merge in which a model has
-    the smaller part beside an independent one can look like a shared initialisation,
-    and no longer computes what it did.  Models that were trained very little after
-    their common initialisation are alike by more than the threshold, and are called
-    ``Derived``.
+    Needs the deep profile of both models; between others it is ``Derived``.  Half
+    noise looks like descent; a merge in which a model has the smaller part beside an
+    independent one can look like a shared initialisation, and no longer computes what
+    it did.  Models that were trained very little after their common initialisation are
+    alike by more than the threshold, and are called ``Derived``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pedigree.fingerprint.model import Fingerprint
+from pedigree.lineage.nearest import nearest_likeness
 from pedigree.lineage.results import TestResult
 from pedigree.lineage.spectrum import Spectrum
 
@@ -45,6 +47,7 @@ SLOPE_MAX = 0.8
 TOP_MAX = 0.88
 LOW_COSINE = 0.5
 LOW_EFFECT = 0.6
+NEAR_MAX = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +66,18 @@ class Seed:
 
 
 def read_seed(
-    tests: Mapping[str, TestResult], spectrum: Spectrum | None
+    tests: Mapping[str, TestResult],
+    spectrum: Spectrum | None,
+    a: Fingerprint,
+    b: Fingerprint,
 ) -> Seed | None:
     """What a pair shares, if that is no more than its initialisation; else None.
 
     Args:
         tests: Results by name.
         spectrum: Of the pair.
+        a: First model.
+        b: Second model.
     """
     ran = {name: test for name, test in tests.items() if test.ran}
     if not all(n in ran and ran[n].log10_p <= SURE_LOG10 for n in ALIGN):
@@ -80,7 +88,12 @@ def read_seed(
     if spectrum.cosine > COSINE_MAX or slope > SLOPE_MAX:
         return None
     evidence = _first_directions(spectrum) or _nothing_strong(ran, spectrum)
-    return Seed(spectrum.cosine, slope, evidence) if evidence else None
+    if not evidence:
+        return None
+    near = nearest_likeness(a, b)
+    if near is None or near > NEAR_MAX:
+        return None
+    return Seed(spectrum.cosine, slope, evidence)
 
 
 def _first_directions(spectrum: Spectrum) -> str:
