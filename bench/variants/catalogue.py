@@ -7,17 +7,13 @@ A variant is one or more steps joined by ``+``; each step may have a strength af
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from bench.variants import damage, growth, launder, merging, shape
+from bench.variants import changes, damage, growth, launder, shape
+from bench.variants.changes import Change
 from bench.variants.files import Model
-from bench.variants.network import Array
-from bench.variants.rounding import fp8, integers
-
-Random = np.random.Generator
-Change = Callable[[Model, float, Random, Sequence[Model]], None]
 
 
 @dataclass(frozen=True)
@@ -37,78 +33,6 @@ class Step:
     keeps: bool
     about: str
     others: int = 0
-
-
-def _integers(bits: int, group: int | None) -> Change:
-    def change(model: Model, times: float, _: Random, __: Sequence[Model]) -> None:
-        for turn in range(int(times)):
-            # A second rounding on the same lattice changes nothing: shift the groups.
-            size = group if turn % 2 == 0 or group is None else group + 8
-
-            def rounded(values: Array, size: int | None = size) -> Array:
-                return integers(values, bits, size)
-
-            model.network.map_matrices(rounded, embeddings=False)
-
-    return change
-
-
-def _fp8(model: Model, _: float, __: Random, ___: Sequence[Model]) -> None:
-    model.network.map_matrices(fp8, embeddings=False)
-
-
-def _stored(dtype: str) -> Change:
-    def change(model: Model, _: float, __: Random, ___: Sequence[Model]) -> None:
-        model.dtype = dtype
-
-    return change
-
-
-def _shards(model: Model, count: float, _: Random, __: Sequence[Model]) -> None:
-    model.shards = int(count)
-
-
-def _merge_linear(
-    model: Model, share: float, _: Random, others: Sequence[Model]
-) -> None:
-    parts = [model.network, others[0].network]
-    model.network = merging.linear(parts, [1 - share, share])
-
-
-def _merge_slerp(
-    model: Model, share: float, _: Random, others: Sequence[Model]
-) -> None:
-    model.network = merging.slerp([model.network, others[0].network], share)
-
-
-def _merge_ties(model: Model, share: float, _: Random, others: Sequence[Model]) -> None:
-    parts = [model.network, *(other.network for other in others[:2])]
-    model.network = merging.ties(parts, [1 - share, share])
-
-
-def _merge_dare(
-    model: Model, share: float, random: Random, others: Sequence[Model]
-) -> None:
-    parts = [model.network, *(other.network for other in others[:2])]
-    model.network = merging.dare(parts, [1 - share, share], random)
-
-
-def _passthrough(
-    model: Model, share: float, random: Random, others: Sequence[Model]
-) -> None:
-    layers = len(model.network.blocks)
-    count = round(share * layers)
-    foreign = set(random.permutation(layers)[:count].tolist())
-    plan = [(int(layer in foreign), layer) for layer in range(layers)]
-    parts = [model.network, others[0].network]
-    model.network = merging.passthrough(parts, plan)
-
-
-def _heal(model: Model, steps: float, random: Random, _: Sequence[Model]) -> None:
-    # The trainer is needed for this step alone, and reads variants itself.
-    from bench.train.healing import heal
-
-    heal(model, steps=int(steps), seed=int(random.integers(1 << 31)))
 
 
 S = Step
@@ -235,17 +159,21 @@ STEPS: dict[str, Step] = {
         True,
         "the config claims another model",
     ),
-    "reshard": S(_shards, 3, True, "so many weight files"),
-    "f32": S(_stored("F32"), 0, True, "stored as float32"),
+    "reshard": S(changes.in_shards, 3, True, "so many weight files"),
+    "f32": S(changes.stored_as("F32"), 0, True, "stored as float32"),
     # -- rounding ------------------------------------------------------------------
-    "f16": S(_stored("F16"), 0, False, "stored as float16"),
-    "bf16": S(_stored("BF16"), 0, False, "stored as bfloat16"),
-    "fp8-scaled": S(_stored("F8_E4M3"), 0, False, "stored as fp8 with scales"),
-    "fp8": S(_fp8, 0, False, "rounded to fp8 and back"),
-    "int8": S(_integers(8, None), 1, False, "8 bits a row; strength: times"),
-    "int4": S(_integers(4, 32), 1, False, "4 bits in groups of 32; strength: times"),
-    "int4-rows": S(_integers(4, None), 1, False, "4 bits a row"),
-    "int3": S(_integers(3, 32), 1, False, "3 bits in groups of 32"),
+    "f16": S(changes.stored_as("F16"), 0, False, "stored as float16"),
+    "bf16": S(changes.stored_as("BF16"), 0, False, "stored as bfloat16"),
+    "fp8-scaled": S(
+        changes.stored_as("F8_E4M3"), 0, False, "stored as fp8 with scales"
+    ),
+    "fp8": S(changes.to_fp8, 0, False, "rounded to fp8 and back"),
+    "int8": S(changes.to_integers(8, None), 1, False, "8 bits a row; strength: times"),
+    "int4": S(
+        changes.to_integers(4, 32), 1, False, "4 bits in groups of 32; strength: times"
+    ),
+    "int4-rows": S(changes.to_integers(4, None), 1, False, "4 bits a row"),
+    "int3": S(changes.to_integers(3, 32), 1, False, "3 bits in groups of 32"),
     # -- damage --------------------------------------------------------------------
     "noise": S(
         lambda m, s, r, o: damage.add_noise(m.network, r, share=s),
@@ -316,7 +244,7 @@ STEPS: dict[str, Step] = {
         others=1,
     ),
     "heal": S(
-        _heal,
+        changes.train_on,
         100,
         False,
         "trained further for so many steps",
@@ -347,11 +275,21 @@ STEPS: dict[str, Step] = {
         "a share of the neurons left out",
     ),
     # -- merges --------------------------------------------------------------------
-    "linear": S(_merge_linear, 0.3, False, "strength: the other's share", others=1),
-    "slerp": S(_merge_slerp, 0.5, False, "strength: the other's share", others=1),
-    "ties": S(_merge_ties, 0.5, False, "two others' changes of this base", others=2),
-    "dare": S(_merge_dare, 0.5, False, "two others' changes of this base", others=2),
-    "passthrough": S(_passthrough, 0.5, False, "share of layers taken", others=1),
+    "linear": S(
+        changes.merge_linear, 0.3, False, "strength: the other's share", others=1
+    ),
+    "slerp": S(
+        changes.merge_slerp, 0.5, False, "strength: the other's share", others=1
+    ),
+    "ties": S(
+        changes.merge_ties, 0.5, False, "two others' changes of this base", others=2
+    ),
+    "dare": S(
+        changes.merge_dare, 0.5, False, "two others' changes of this base", others=2
+    ),
+    "passthrough": S(
+        changes.stack_layers, 0.5, False, "share of layers taken", others=1
+    ),
 }
 
 
