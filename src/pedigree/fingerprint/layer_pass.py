@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pedigree.fingerprint.adapt_pass import AdaptPass, adapter_fingerprint
 from pedigree.fingerprint.bits import Bits, values_of
 from pedigree.fingerprint.codes import codes_of
 from pedigree.fingerprint.features import (
@@ -32,6 +31,9 @@ from pedigree.fingerprint.slots import Part, Role, RoleMap, Slot
 from pedigree.fingerprint.token_features import TokenFeatures
 from pedigree.fingerprint.vocabulary import Vocabulary
 from pedigree.tensors.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from pedigree.fingerprint.adapt_pass import AdaptPass
 
 QF_TOO_LARGE = "QfTooLarge"
 """Note: the model is too large for features by its own directions."""
@@ -104,7 +106,7 @@ class LayerPass:
             features.channels.take(place, Role.UP, columns[up])
         for block in features.blocks.get(layer, ()):
             self._block(features, plan.blocks[block], block, found)
-        if plan.deep:
+        if features.adapt is not None:
             features.adapt.take(layer, rows, columns)
 
     def _block(
@@ -195,6 +197,8 @@ class LayerPass:
             notes=tuple(sorted(self._notes)),
         )
         if plan.deep and self._roles.reason == "AdapterWeights":
+            from pedigree.fingerprint.adapt_pass import adapter_fingerprint
+
             return adapter_fingerprint(made, self._checkpoint)
         return made
 
@@ -221,7 +225,7 @@ class _Features:
         self.neurons = NeuronFeatures(plan, tokens.anchors)
         self.channels = ChannelFeatures(plan)
         self.norms = NormFeatures(plan)
-        self.adapt = AdaptPass(plan)
+        self.adapt = _adapt_pass(plan) if plan.deep else None
         self.blocks: dict[int, list[int]] = {}
         for place, (layer, _) in enumerate(plan.blocks):
             self.blocks.setdefault(layer, []).append(place)
@@ -232,5 +236,12 @@ class _Features:
             **self.neurons.parts(),
             **self.channels.parts(),
             **self.norms.parts(),
-            **self.adapt.parts(),
+            **(self.adapt.parts() if self.adapt is not None else {}),
         }
+
+
+def _adapt_pass(plan: Plan) -> AdaptPass:
+    # Takes time to load, which the fast profile has no use for.
+    from pedigree.fingerprint.adapt_pass import AdaptPass
+
+    return AdaptPass(plan)

@@ -31,13 +31,13 @@ Source
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.lineage.anchors import Anchors, shared_anchors, too_few
-from pedigree.lineage.matching import match
-from pedigree.lineage.mutual import Block
 from pedigree.lineage.results import NotRun, TestResult
 from pedigree.lineage.selection import is_v1, nothing_shared, unknown_roles
 from pedigree.lineage.views import (
@@ -48,6 +48,9 @@ from pedigree.lineage.views import (
     whole_blocks,
 )
 
+if TYPE_CHECKING:
+    from pedigree.lineage.mutual import Block
+
 NAME = "MATCH"
 
 
@@ -56,6 +59,8 @@ def run(a: Fingerprint, b: Fingerprint, *, alpha_log10: float | None) -> TestRes
     blocks = blocks_of(a, b)
     if isinstance(blocks, TestResult):
         return blocks
+    from pedigree.lineage.matching import match
+
     return match(
         NAME,
         *blocks,

@@ -18,6 +18,7 @@ This module does not know what the features are, nor how likely an agreement is.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -132,9 +133,9 @@ def _distinct(first: Rows, second: Rows, place: NDArray[np.int64]) -> NDArray[np
     sums = np.zeros(len(first))
     for rows, salt in ((first, 1), (second, 2)):
         # Exact for whole numbers, so equal rows have equal sums.
-        weights = np.random.Generator(np.random.PCG64(salt)).integers(
-            -(2**29), 2**29, rows.shape[1]
-        )
+        # Not from numpy.random, which takes as long to load as all else here.
+        random = hashlib.shake_128(bytes([salt])).digest(4 * rows.shape[1])
+        weights = np.frombuffer(random, "<i4") >> 2  # below 2**29
         sums += rows.astype(np.float64) @ weights.astype(np.float64)
     keys = np.stack([place.astype(np.float64), sums], axis=1)
     _, at = np.unique(keys, axis=0, return_index=True)

@@ -39,10 +39,10 @@ from __future__ import annotations
 
 import json
 import math
+import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from typing import Any
 
 FILE = "nullbank-1.json"
@@ -153,8 +153,8 @@ class NullBank:
 @lru_cache(maxsize=1)
 def load() -> NullBank:
     """The null bank that ships with this version."""
-    text = resources.files("pedigree.lineage").joinpath("data", FILE).read_text("utf-8")
-    stored = json.loads(text)
+    data = pkgutil.get_data("pedigree.lineage", f"data/{FILE}")
+    stored = json.loads(data or b"")
     laws = {name: Law(**entry) for name, entry in stored["laws"].items()}
     return NullBank(stored["version"], stored["made"], laws)
 

@@ -26,12 +26,15 @@ Source
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pedigree.fingerprint.model import Fingerprint
-from pedigree.lineage.matching import match
-from pedigree.lineage.mutual import Block
 from pedigree.lineage.results import NotRun, TestResult
 from pedigree.lineage.selection import is_v1, nothing_shared, unknown_roles
 from pedigree.lineage.views import GATED, has_tables, views_of, whole_blocks
+
+if TYPE_CHECKING:
+    from pedigree.lineage.mutual import Block
 
 NAME = "QF"
 PART = "table.qf"
@@ -44,6 +47,8 @@ def run(a: Fingerprint, b: Fingerprint, *, alpha_log10: float | None) -> TestRes
     blocks = blocks_of(a, b)
     if isinstance(blocks, TestResult):
         return blocks
+    from pedigree.lineage.matching import match
+
     return match(NAME, *blocks, signed=views_of(a) != GATED, alpha_log10=alpha_log10)
 
 

@@ -7,11 +7,15 @@ their down columns.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pedigree.fingerprint.model import Fingerprint
-from pedigree.lineage.mutual import Block, Rows
+
+if TYPE_CHECKING:
+    from pedigree.lineage.mutual import Block, Rows
 
 GATED = ("gate", "up")
 PLAIN = ("up", "down")
@@ -50,6 +54,8 @@ def whole_blocks(
     Returns:
         Rows as they are stored, in float32; empty if a view was not kept.
     """
+    from pedigree.lineage.mutual import Block
+
     table = fingerprint.part("table.block")
     kept = _kept(fingerprint, part, roles, columns)
     if table is None or kept is None:
@@ -70,6 +76,8 @@ def sampled_blocks(
     without: frozenset[str],
 ) -> list[Block]:
     """Blocks of which a few neurons are kept, other than some."""
+    from pedigree.lineage.mutual import Block
+
     kept = _kept(fingerprint, part, roles, columns)
     if kept is None:
         return []

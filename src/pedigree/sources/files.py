@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -117,19 +117,24 @@ class FileSource:
         """
         return _FileRange(self, self._seen[path])
 
-    def read_at(self, seen: _Seen, offset: int, length: int) -> bytes:
-        """Read one range of a file that must still be what it was."""
+    @contextmanager
+    def opened(self, seen: _Seen) -> Iterator[Callable[[int, int], bytes]]:
+        """Ranged reads of a file that must be what it was until the last of them."""
         with _translated(seen.path):
             descriptor = _open_beneath(self._root, seen.real)
         try:
             _check_unchanged(seen, os.fstat(descriptor))
-            with _translated(seen.path):
-                data = _read_exactly(descriptor, offset, length)
+            yield lambda offset, length: self._read(descriptor, seen, offset, length)
             _check_unchanged(seen, os.fstat(descriptor))
         finally:
             os.close(descriptor)
+
+    def _read(self, descriptor: int, seen: _Seen, offset: int, length: int) -> bytes:
+        with _translated(seen.path):
+            data = _read_exactly(descriptor, offset, length)
         self._bytes_read += len(data)
         if len(data) != length:
+            _check_unchanged(seen, os.fstat(descriptor))
             raise ArtifactError(
                 f"file {quote(seen.path)} gave {len(data)} bytes from byte {offset}, "
                 f"wanted {length} of its {seen.size}",
@@ -155,12 +160,14 @@ class _FileRange:
         return self._seen.size
 
     def read(self, offset: int, length: int) -> bytes:
-        return self._source.read_at(self._seen, offset, length)
+        with self._source.opened(self._seen) as read:
+            return read(offset, length)
 
     def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        return read_spans(
-            self.read, ranges, gap_bytes=_GAP_BYTES, span_max_bytes=_SPAN_MAX_BYTES
-        )
+        with self._source.opened(self._seen) as read:
+            return read_spans(
+                read, ranges, gap_bytes=_GAP_BYTES, span_max_bytes=_SPAN_MAX_BYTES
+            )
 
 
 def _refuse(reason: str, path: str, got: str, hint: str) -> NoReturn:

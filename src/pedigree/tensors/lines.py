@@ -18,11 +18,14 @@ def runs(
     """Byte ranges of lines, one for each stretch of consecutive ones."""
     if wanted.size == 0:
         return []
-    breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
-    firsts = np.concatenate([[0], breaks])
-    lengths = np.diff(np.append(firsts, wanted.size)) * line_bytes
-    starts = begin + wanted[firsts] * line_bytes
-    return list(zip(starts.tolist(), lengths.tolist(), strict=True))
+    breaks = (np.flatnonzero(wanted[1:] != wanted[:-1] + 1) + 1).tolist()
+    firsts = [0, *breaks]
+    starts = (begin + wanted[firsts] * line_bytes).tolist()
+    ends = [*breaks, wanted.size]
+    return [
+        (start, (end - first) * line_bytes)
+        for start, first, end in zip(starts, firsts, ends, strict=True)
+    ]
 
 
 def check_rows(info: TensorInfo, rows: NDArray[np.int64], height: int) -> None:
