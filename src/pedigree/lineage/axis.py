@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pedigree.fingerprint.spec import RUN
 from pedigree.lineage.permutation import Matrix, Tail, centre, tail
 from pedigree.lineage.power import smallest_effect
 from pedigree.lineage.results import ROWS_MIN, LayerPair, NotRun, TestResult
@@ -34,6 +35,7 @@ SHIFTS = 8
 SHIFTED_MAX = 0.6
 """Share of the likeness of equal rows that a shifted pairing may have.  Between
 relatives it is noise, with a deviation of 1 / Z; a half where neurons were doubled."""
+_SHIFTED_ROWS_MIN = 8
 _CELLS_TRIED = 8
 _CHECKED_FROM_LOG10 = -3.0
 _SEED = 0x6C696E65
@@ -94,7 +96,7 @@ def run(axis: Axis, a: Blocks, b: Blocks, *, alpha_log10: float | None) -> TestR
     scores = pair_scores(a.rows, b.rows)  # (blocks a, blocks b)
     pool = _pool(axis, a, b)
     cells = scores.size + bool(pool)
-    best, ordered = _best(scores, pool, a, b, cells)
+    best, ordered = _best(scores, pool, a, b, np.flatnonzero(kept))
     if best is None:
         return _none(axis.name, ordered)
     found, deciding, similarity = best
@@ -215,22 +217,34 @@ _Found = tuple[Tail, str, list[Matrix]]
 
 
 def _best(
-    scores: NDArray[np.float64], pool: list[Matrix], a: Blocks, b: Blocks, cells: int
+    scores: NDArray[np.float64],
+    pool: list[Matrix],
+    a: Blocks,
+    b: Blocks,
+    places: NDArray[np.int64],
 ) -> tuple[_Found | None, int]:
     """The surest of the pool and the best pair of blocks, and what was left out.
+
+    Args:
+        scores: Of pairs of blocks.
+        pool: Similarities that are tested together; may be none.
+        a: First model.
+        b: Second model.
+        places: Of the rows in the sample.
 
     Returns:
         None if there is nothing to test; and how many pairings would have decided, but
         by the order of the rows.
     """
     tried = [("pooled", pool)] if pool else []
+    cells = scores.size + len(tried)
     best: _Found | None = None
     ordered = 0
     for deciding, similarity in (*tried, *_cells(scores, a, b)):
         centred = [centre(c) for c in similarity]
         found = tail(centred, seed=_SEED, cells=cells)
         telling = found.log10_p + math.log10(cells) <= _CHECKED_FROM_LOG10
-        if telling and _is_ordered(centred):
+        if telling and _is_ordered(centred, places):
             ordered += 1
             continue
         if best is None or found.log10_p < best[0].log10_p:
@@ -255,20 +269,30 @@ def _none(name: str, ordered: int) -> TestResult:
     )
 
 
-def _is_ordered(centred: Sequence[Matrix]) -> bool:
+def _is_ordered(centred: Sequence[Matrix], places: NDArray[np.int64]) -> bool:
     """Whether pairing every row with a neighbour of its partner does nearly as well.
 
     Rows in some order (sorted neurons, channels that carry fixed positions, halves of
     two kinds) are alike between models that never met, and so are their neighbours.
     Of a relative's rows only the own partner is.
+
+    Args:
+        centred: Shape (n, n) each.
+        places: Of the rows in the sample, which has runs of neighbours, ascending.
     """
-    own = sum(float(np.trace(d)) / len(d) for d in centred)
-    shifts = [k for k in range(-SHIFTS, SHIFTS + 1) if k]
-    return any(
-        sum(float(np.trace(d, offset=k)) / (len(d) - abs(k)) for d in centred)
-        >= SHIFTED_MAX * own
-        for k in shifts
-    )
+    wanted = SHIFTED_MAX * sum(float(np.trace(d)) / len(d) for d in centred)
+    apart = places[None, :] - places[:, None]
+    apart[(places // RUN)[None, :] != (places // RUN)[:, None]] = 0
+    for shift in range(1, SHIFTS + 1):
+        i, j = np.nonzero(apart == shift)
+        if len(i) < _SHIFTED_ROWS_MIN:
+            continue
+        if any(
+            sum(float(d[x, y].mean()) for d in centred) >= wanted
+            for x, y in ((i, j), (j, i))
+        ):
+            return True
+    return False
 
 
 def _cells(
