@@ -9,8 +9,9 @@ are given changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from pedigree.evidence import Lineage, Match
 from pedigree.fingerprint.model import Fingerprint
@@ -25,6 +26,10 @@ from pedigree.registry.candidates import (
 )
 from pedigree.registry.folder import Registry
 from pedigree.registry.references import ReferenceSet
+
+if TYPE_CHECKING:
+    from pedigree.lineage.merges import MergeFinding
+    from pedigree.lineage.siblings import Sibling
 
 _RANK = {
     LineageClass.IDENTICAL: 0,
@@ -64,12 +69,16 @@ class Scan:
         references: How many the registry holds; p-values are corrected for all.
         screened: How many were only screened, and showed nothing.
         incomparable: Names of references that follow another format or salt.
+        siblings: References that were made from another one as the model was.
+        merge: What combination of references the model is, if it is one.
     """
 
     ranked: tuple[Ranked, ...]
     references: int
     screened: int
     incomparable: tuple[str, ...]
+    siblings: Mapping[str, Sibling] = field(default_factory=dict)
+    merge: MergeFinding | None = None
 
     @property
     def far(self) -> int:
@@ -115,11 +124,55 @@ def scan_registry(
     )
     if not any(r.comparison.lineage.descends for r in looking.ranked):
         looking.look(dict.fromkeys(sorted(chosen.later), SCREEN_SHAPED))
+    together = _together(
+        fingerprint,
+        looking.ranked,
+        registry.fingerprint,
+        lambda name: _recorded(registry, name),
+    )
+    return replace(
+        together,
+        references=family,
+        screened=looking.screened,
+        incomparable=tuple(sorted(looking.incomparable)),
+    )
+
+
+def _recorded(registry: Registry, name: str) -> tuple[str, ...]:
+    found = registry.find(name)
+    if found is None:
+        return ()
+    return tuple(parent.name for parent in found[0].entry(found[1]).parents)
+
+
+def _together(
+    fingerprint: Fingerprint,
+    ranked: Sequence[Ranked],
+    references: Callable[[str], Fingerprint],
+    parents: Callable[[str], Sequence[str]],
+) -> Scan:
+    """References ranked, with what they say of one another."""
+    if sum(r.comparison.lineage.descends for r in ranked) < 2:
+        return Scan(tuple(sorted(ranked, key=_order)), len(ranked), 0, ())
+    # Only needed for relatives, and takes time to load.
+    from pedigree.registry.kinship import settle
+
+    told = settle(
+        fingerprint, {r.reference: r.comparison for r in ranked}, references, parents
+    )
+    settled = [Ranked(name, c) for name, c in told.comparisons.items()]
+
+    def order(item: Ranked) -> tuple[int, float, tuple[int, int, float, str]]:
+        distance = told.distances.get(item.reference, 0.0)
+        return (_RANK[item.comparison.lineage], distance, _order(item))
+
     return Scan(
-        tuple(sorted(looking.ranked, key=_order)),
-        family,
-        looking.screened,
-        tuple(sorted(looking.incomparable)),
+        tuple(sorted(settled, key=order)),
+        len(ranked),
+        0,
+        (),
+        siblings=told.siblings,
+        merge=told.merge,
     )
 
 
@@ -217,7 +270,10 @@ def scan(
     Returns:
         Dependent references best first, then inconclusive ones.
     """
-    ranked = compare_all(fingerprint, references)
+    compared = compare_all(fingerprint, references)
+    ranked = _together(
+        fingerprint, compared, references.__getitem__, lambda _: ()
+    ).ranked
     told = [r for r in ranked if r.comparison.lineage is not LineageClass.NO_EVIDENCE]
     return Lineage(
         registry_digest=ReferenceSet(references).digest,
