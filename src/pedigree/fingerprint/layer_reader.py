@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 OUTSIDE = -1
 """Layer of what is in none."""
+_ALONE_VALUES = 4 << 20
+"""Models of at most this size are read without threads."""
 _TOKENS = (Role.EMBEDDING, Role.HEAD)
 _WITH_COLUMNS = (Role.Q, Role.K, Role.V, Role.GATE, Role.UP, Role.DOWN)
 
@@ -72,9 +74,11 @@ class LayerReader(AbstractContextManager["LayerReader"]):
         self.lattice: dict[Slot, Bits] = {}
         self.gamma: dict[tuple[Role, int], NDArray[np.float32]] = {}
         self._groups = _groups(roles, plan)
-        self._steps = _Steps(progress, self._cost())
+        cost = self._cost()
+        self._steps = _Steps(progress, cost)
         self._order = [OUTSIDE, *plan.layers]
-        self._whole = _whole_pass(reader) if plan.deep else None
+        beside = sum(cost.values()) > _ALONE_VALUES
+        self._whole = _whole_pass(reader, beside) if plan.deep else None
         self._start(OUTSIDE)
 
     def __exit__(
@@ -196,11 +200,11 @@ class LayerReader(AbstractContextManager["LayerReader"]):
         return True
 
 
-def _whole_pass(reader: BitReader) -> WholePass:
-    # Threads take time to load, which the fast profile has no use for.
+def _whole_pass(reader: BitReader, beside: bool) -> WholePass:
+    # Takes time to load, and the fast profile has no use for it.
     from pedigree.fingerprint.whole import WholePass
 
-    return WholePass(reader)
+    return WholePass(reader, beside=beside)
 
 
 def _groups(roles: RoleMap, plan: Plan) -> dict[int, list[Piece]]:

@@ -8,12 +8,11 @@ several tensors go on beside each other, for SHA-256 is slower than a disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from threading import Lock
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,9 @@ from pedigree.fingerprint.canonical import TensorHash
 from pedigree.fingerprint.sampled import BitReader
 from pedigree.fingerprint.slots import Piece
 from pedigree.fingerprint.spec import RUN
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 BLOCK_BYTES = 1 << 20
 """Stored bytes at once; does not change any output."""
@@ -64,18 +66,21 @@ class WholePass(AbstractContextManager["WholePass"]):
 
     Args:
         reader: Of the model.
+        beside: Whether to read in threads, which small models are not worth.
     """
 
-    def __init__(self, reader: BitReader) -> None:
+    def __init__(self, reader: BitReader, *, beside: bool = True) -> None:
         self._reader = reader
         self._lock = Lock()
-        self._pool = ThreadPoolExecutor(_WORKERS)
-        self._pending: dict[Piece, Future[Whole]] = {}
+        self._pool = _pool() if beside else None
+        self._pending: dict[Piece, Future[Whole] | Asked] = {}
 
     def start(self, asked: Iterable[Asked]) -> None:
         """Begin to read tensors."""
         for one in asked:
-            self._pending[one.piece] = self._pool.submit(self._read, one)
+            self._pending[one.piece] = (
+                one if self._pool is None else self._pool.submit(self._read, one)
+            )
 
     def take(self, piece: Piece) -> Whole:
         """The result for a tensor that was begun; can be taken once.
@@ -84,7 +89,8 @@ class WholePass(AbstractContextManager["WholePass"]):
             ArtifactError: See :meth:`BitReader.rows`.
             SourceError: The bytes could not be had.
         """
-        return self._pending.pop(piece).result()
+        found = self._pending.pop(piece)
+        return self._read(found) if isinstance(found, Asked) else found.result()
 
     def __exit__(
         self,
@@ -92,7 +98,8 @@ class WholePass(AbstractContextManager["WholePass"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, asked: Asked) -> Whole:
         shape = self._reader.shape(asked.piece)
@@ -136,6 +143,13 @@ class WholePass(AbstractContextManager["WholePass"]):
             with self._lock:
                 raw = reader.raw_block(piece, first, last)
             yield reader.decoded(piece, raw)
+
+
+def _pool() -> ThreadPoolExecutor:
+    # Takes as long to load as a small model to read.
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(_WORKERS)
 
 
 def _picker(columns: NDArray[np.int64], width: int) -> Callable[[Bits], Bits]:

@@ -128,13 +128,17 @@ def _on_multiples(row: NDArray[np.float64], most: int, steps: int) -> bool:
     tried = np.linspace(-1, 1, steps) / 256 if steps > 1 else np.zeros(1)
     left = 2 / 256 if steps == 1 else (1 + 2 / (steps - 1)) / 256
     k = (np.arange(1, most + 1)[:, None] * (1 + tried)).reshape(-1, 1)
-    multiples = sizes / sizes.max() * k  # (k * steps, values)
-    off = np.abs(multiples - np.rint(multiples))
-    allowed = multiples * left + 1e-6
-    fits = (off <= allowed).all(axis=1)
+    shares = sizes / sizes.max()
+    for some in (shares[:RUN], shares):  # few steps that fit the first values fit all
+        multiples = some * k  # (k * steps, values)
+        allowed = multiples * left + 1e-6
+        fits = (np.abs(multiples - np.rint(multiples)) <= allowed).all(axis=1)
+        if not fits.any():
+            return False
+        k, allowed = k[fits], allowed[fits]
     # With a step so small that rounding hides it anything fits: chance must not.
     chance = np.log10(np.minimum(2 * allowed, 1.0)).sum(axis=1)
-    return bool((fits & (chance <= _CHANCE_LOG10)).any())
+    return bool((chance <= _CHANCE_LOG10).any())
 
 
 def _normal_4(row: NDArray[np.float64]) -> bool:
@@ -154,4 +158,4 @@ def _few_mantissas(row: NDArray[np.float64]) -> bool:
     """Whether a row uses no more mantissas than 3 bits have, subnormals left out."""
     sizes = np.abs(row[np.abs(row) > np.abs(row).max() / 16])
     mantissas = np.rint(np.frexp(sizes)[0] * 256).astype(np.int64)
-    return len(sizes) >= 12 and len(np.unique(mantissas)) <= _FLOAT_8_MANTISSAS
+    return len(sizes) >= 12 and len(set(mantissas.tolist())) <= _FLOAT_8_MANTISSAS

@@ -23,6 +23,7 @@ _REPEAT = re.compile(r"[*+?{]+")
 _PROPERTY = re.compile(r"\\([pP])\{(\^?)([A-Za-z]{1,2})\}")
 _UNSURE = re.compile(r"\)[*+{]|\\\d|\[\[|--|&&|~~|\|\|")
 """Repeats of groups, references to groups, and sets within sets."""
+_ASCII = bytes(range(128)).decode("ascii")
 _NOTHING = "\ufdd0"
 """A noncharacter: stands where a class has no letter of the text."""
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -109,7 +110,8 @@ def _split(splitter: Mapping[str, Any], text: str) -> str:
 
 def _first_match(pattern: str, text: str) -> str:
     """The first match, or what lies before it."""
-    match = _compiled(pattern, text).search(text)
+    # Compiling takes longer than all else here, so plain texts share one pattern.
+    match = _compiled(pattern, _ASCII if text.isascii() else text).search(text)
     if match is None or match.end() == 0:
         return text
     return text[: match.start()] if match.start() else match.group()
