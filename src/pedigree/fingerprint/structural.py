@@ -36,6 +36,8 @@ _WORDS: dict[Role, frozenset[str]] = {
     ),
 }
 """What the last words of a module's name say.  ``w1`` is UP where no ``w3`` is."""
+_POSITION = ("pos", "wpe", "sinu", "timing", "rope", "rotary", "freq")
+"""How words begin that name a table of positions, which may be equal by its formula."""
 _FEED_FORWARD = (Role.GATE, Role.UP, Role.DOWN)
 _PROJECTIONS = (Role.Q, Role.K, Role.V, Role.O)
 Shape = tuple[int, ...]
@@ -127,7 +129,7 @@ def _outside(tensors: Iterable[_Tensor], width: int) -> Iterator[Piece]:
         if tensor.shape == (width,) and _NORM & set(tensor.words):
             yield Piece(Slot(Role.NORM_FINAL), tensor.name)
         elif len(tensor.shape) == 2 and tensor.shape[1] == width:
-            if any(word.startswith("pos") or word == "wpe" for word in tensor.words):
+            if any(word.startswith(_POSITION) for word in tensor.words):
                 yield Piece(Slot(Role.POSITION), tensor.name)
             else:
                 tables.append(tensor)

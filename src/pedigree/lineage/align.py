@@ -27,7 +27,9 @@ Assumes
     Adam and SGD with independent initialisation.  The vocabulary is not (semantics),
     pairs of rotary channels are not (frequencies): they are never the tested axis.  A
     fixed sinusoidal position table orders residual channels: then the test is refused
-    (``lineage.axis``).  A shared random seed is real dependence: it is found, and is
+    (``lineage.axis``).  Matrices that started from an identity say which index a row
+    has, and are left out where both models have them (``lineage.identity``).  A shared
+    random seed is real dependence: it is found, and is
     not descent.
 Source
     Hoeffding 1951; Zhu et al. 2025 (independence tests for language models),
@@ -36,11 +38,14 @@ Source
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.lineage.axis import Axis, Blocks, Rows, run
-from pedigree.lineage.results import TestResult
+from pedigree.lineage.identity import shared_identity
+from pedigree.lineage.results import NotRun, TestResult
 from pedigree.lineage.selection import (
     ROLES,
     is_v1,
@@ -55,30 +60,69 @@ from pedigree.lineage.selection import (
 
 NEURON = Axis("ALIGN-neuron", shared=False)
 RESIDUAL = Axis("ALIGN-residual", shared=True)
+_PARTS = {
+    NEURON.name: ("neuron.gate", "neuron.up", "neuron.down"),
+    RESIDUAL.name: ("channel.o", "channel.down", "channel.up"),
+}
+_CHECKED_FROM_LOG10 = -3.0
+"""Less is no evidence, whatever made it."""
 
 
 def run_neuron(
     a: Fingerprint, b: Fingerprint, *, alpha_log10: float | None
 ) -> TestResult:
     """The neuron axis; see the module's docstring."""
-    blocks = neuron_blocks(a, b)
-    if isinstance(blocks, TestResult):
-        return blocks
-    return run(NEURON, *blocks, alpha_log10=alpha_log10)
+    return _checked(NEURON, neuron_blocks, a, b, alpha_log10)
 
 
 def run_residual(
     a: Fingerprint, b: Fingerprint, *, alpha_log10: float | None
 ) -> TestResult:
     """The residual axis; see the module's docstring."""
-    blocks = residual_blocks(a, b)
+    return _checked(RESIDUAL, residual_blocks, a, b, alpha_log10)
+
+
+_Described = tuple[Blocks, Blocks] | TestResult
+
+
+def _checked(
+    axis: Axis,
+    describe: Callable[..., _Described],
+    a: Fingerprint,
+    b: Fingerprint,
+    alpha_log10: float | None,
+) -> TestResult:
+    """Run the test; if it found something, once more without identity matrices."""
+    blocks = describe(a, b)
     if isinstance(blocks, TestResult):
         return blocks
-    return run(RESIDUAL, *blocks, alpha_log10=alpha_log10)
+    result = run(axis, *blocks, alpha_log10=alpha_log10)
+    if not result.ran or result.log10_p > _CHECKED_FROM_LOG10 or is_v1(a):
+        return result
+    left_out = shared_identity(a, b, _PARTS[axis.name])
+    if not left_out:
+        return result
+    blocks = describe(a, b, left_out)
+    if isinstance(blocks, TestResult):
+        return TestResult(
+            name=axis.name,
+            reason=NotRun.ORDERED_ROWS,
+            detail="both models have identity matrices, whose rows follow their index, "
+            f"in {', '.join(left_out)}",
+        )
+    return run(axis, *blocks, alpha_log10=alpha_log10)
 
 
-def neuron_blocks(a: Fingerprint, b: Fingerprint) -> tuple[Blocks, Blocks] | TestResult:
-    """Both models over the sampled neurons, or why that cannot be."""
+def neuron_blocks(
+    a: Fingerprint, b: Fingerprint, left_out: Sequence[str] = ()
+) -> _Described:
+    """Both models over the sampled neurons, or why that cannot be.
+
+    Args:
+        a: First model.
+        b: Second model.
+        left_out: Parts that are not looked at.
+    """
     refused = width_differs(NEURON.name, a, b) or neurons_differ(NEURON.name, a, b)
     if refused:
         return refused
@@ -90,6 +134,7 @@ def neuron_blocks(a: Fingerprint, b: Fingerprint) -> tuple[Blocks, Blocks] | Tes
         pairs = [
             (first.values("sketch", role), second.values("sketch", role))
             for role in ROLES
+            if f"neuron.{role}" not in left_out
         ]
     features = joined(pairs)
     if features is None:
@@ -102,9 +147,15 @@ def neuron_blocks(a: Fingerprint, b: Fingerprint) -> tuple[Blocks, Blocks] | Tes
 
 
 def residual_blocks(
-    a: Fingerprint, b: Fingerprint
-) -> tuple[Blocks, Blocks] | TestResult:
-    """Both models over the sampled residual channels, or why that cannot be."""
+    a: Fingerprint, b: Fingerprint, left_out: Sequence[str] = ()
+) -> _Described:
+    """Both models over the sampled residual channels, or why that cannot be.
+
+    Args:
+        a: First model.
+        b: Second model.
+        left_out: Parts that are not looked at.
+    """
     refused = width_differs(RESIDUAL.name, a, b)
     if refused:
         return refused
@@ -112,7 +163,7 @@ def residual_blocks(
         parts = [x.part("v1.channels") for x in (a, b)]
         pairs = _by_part(*parts)
     else:
-        names = [f"channel.{role}" for role in ("o", "down", "up")]
+        names = [name for name in _PARTS[RESIDUAL.name] if name not in left_out]
         pairs = [(a.part(name), b.part(name)) for name in names]
     features = joined(pairs)
     if features is None:

@@ -159,3 +159,11 @@ def test_a_known_family_is_never_mapped_by_structure() -> None:
     }
     roles = _map(shapes)
     assert (roles.family, roles.notes) == ("llama", ())
+
+
+@pytest.mark.parametrize("word", ["wpe", "sinusoid", "timing_signal", "rotary_table"])
+def test_a_tall_table_of_positions_is_no_embedding(word: str) -> None:
+    roles = _map({**_model(), f"net.{word}": (1000, 8)})
+    slots = _slots(roles)
+    assert slots[f"net.{word}"] == Slot(Role.POSITION)
+    assert slots["net.tokens.weight"] == Slot(Role.EMBEDDING)
