@@ -151,7 +151,9 @@ def read_spans(
     results = [b""] * len(ranges)
     spans = coalesce(ranges, gap_bytes=gap_bytes, span_max_bytes=span_max_bytes)
     for span in spans:
-        data = memoryview(read(span.offset, span.length))
+        data = read(span.offset, span.length)
+        view = memoryview(data)
         for index, start, length in span.members:
-            results[index] = bytes(data[start : start + length])
+            alone = length == len(data)
+            results[index] = data if alone else bytes(view[start : start + length])
     return results

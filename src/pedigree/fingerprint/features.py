@@ -119,6 +119,7 @@ class ChannelFeatures:
         channels = min(spec.channels, plan.shape.width)
         self._shape = (len(plan.layers), channels, spec.channel_sketch)
         self._sketch: dict[str, Matrix] = {}
+        self._wide, self._double = np.zeros(0, np.uint32), np.zeros(0)
 
     def take(self, layer: int, role: Role, rows: Bits) -> None:
         """Sketch rows by channel.
@@ -133,8 +134,18 @@ class ChannelFeatures:
         out = self._sketch.setdefault(name, np.zeros(self._shape))
         kept = rows[: self._shape[1]]
         matrix = sketch_matrix(spec.seed, role, kept.shape[1], spec.channel_sketch)
-        values = values_of(kept).astype(np.float64)
-        np.matmul(values, matrix, out=out[layer, : len(kept)])
+        np.matmul(self._values(kept), matrix, out=out[layer, : len(kept)])
+
+    def _values(self, bits: Bits) -> Matrix:
+        """What bits stand for, until the next call: fresh memory costs more."""
+        if bits.size > self._wide.size:
+            self._wide = np.empty(bits.size, np.uint32)
+            self._double = np.empty(bits.size)
+        wide = self._wide[: bits.size].reshape(bits.shape)
+        values = self._double[: bits.size].reshape(bits.shape)
+        np.left_shift(bits, np.uint32(16), out=wide)
+        np.copyto(values, wide.view(np.float32))
+        return values
 
     def parts(self) -> dict[str, NDArray[Any]]:
         """Arrays by name."""

@@ -162,7 +162,7 @@ def record_of(
     flat = np.ascontiguousarray(sample, "<u2").reshape(-1)
     state = hashlib.sha256(b"pedigree sample v2")
     state.update(np.array([len(shape), *shape], "<i8").tobytes())
-    state.update(flat.tobytes())
+    state.update(flat.data)
     seen = np.zeros(1 << 16, np.bool_)
     seen[flat[: spec.distinct_values]] = True
     return TensorRecord(
