@@ -24,6 +24,7 @@ from pedigree.cli.render import human_bytes, print_json, print_lines, print_tabl
 from pedigree.lineage.classes import LineageClass
 
 if TYPE_CHECKING:
+    from pedigree.lineage.merges import MergeFinding
     from pedigree.registry import Registry
     from pedigree.registry.kit_scan import KitMatch
     from pedigree.registry.path import Step
@@ -118,11 +119,24 @@ def _document(
         "screened": found.screened,
         "far": found.far,
         "incomparable": list(found.incomparable),
+        "merge": _merge_dict(found.merge),
+        "siblings": [
+            {
+                "reference": name,
+                "root": told.root,
+                "carried": round(told.carried, 4),
+                "error": round(told.error, 4),
+                "counts": told.counts,
+                "evidence": told.evidence,
+            }
+            for name, told in sorted(found.siblings.items())
+        ],
         "path": [
             {
                 "name": step.name,
                 "relation": step.relation,
                 "source": step.source,
+                "sure": step.sure,
                 "known": step.known,
                 "advisories": [{"id": a.id, "text": a.text} for a in step.advisories],
             }
@@ -130,6 +144,28 @@ def _document(
         ],
         "bytesRead": subject.bytes_read,
         "seconds": round(seconds, 4),
+    }
+
+
+def _merge_dict(merge: MergeFinding | None) -> dict[str, Any] | None:
+    if merge is None:
+        return None
+    return {
+        "kind": merge.kind,
+        "shares": [
+            {"reference": share.name, "share": round(share.share, 4)}
+            for share in merge.shares
+        ],
+        "layers": [
+            {
+                "layer": layer.layer,
+                "origin": layer.origin,
+                "shares": [{"reference": n, "share": s} for n, s in layer.shares],
+            }
+            for layer in merge.layers
+        ],
+        "left": round(merge.left, 6),
+        "evidence": merge.evidence,
     }
 
 
@@ -183,7 +219,16 @@ def _print(subject: Subject, found: Scan, path: Sequence[Step], seconds: float) 
     ranked = found.ranked
     print_lines(describe(subject), "", _sentence(found))
     if path:
-        print_lines("path: " + " -> ".join([*(s.name for s in path), subject.name]))
+        steps = (f"{step.name} {'->' if step.sure else '--'} " for step in path)
+        print_lines(f"path: {''.join(steps)}{subject.name}")
+    if found.merge is not None:
+        print_lines(*_merge_lines(found.merge))
+    for name, told in sorted(found.siblings.items()):
+        said = told.evidence.replace("B carries", "the model carries")
+        said = said.replace("what A changed", "what it changed")
+        said = said.replace("or A comes from B", "or it comes from the model")
+        note = "" if told.counts else " (does not count: what is sampled is public)"
+        print_lines(f"sibling {name}: {said}{note}")
     for step in path:
         for advisory in step.advisories:
             print_lines(f"advisory {advisory.id} ({step.name}): {advisory.text}")
@@ -204,6 +249,17 @@ def _print(subject: Subject, found: Scan, path: Sequence[Step], seconds: float) 
     print_lines(
         f"{found.references} references: {looked}; {size} read, {seconds:.2f} s"
     )
+
+
+def _merge_lines(merge: MergeFinding) -> list[str]:
+    """What it is merged of, and by layer where layers differ."""
+    lines = [f"merged ({merge.kind}): {merge.evidence}"]
+    origins = {(layer.layer == layer.origin, layer.shares) for layer in merge.layers}
+    if len(origins) > 1:
+        for layer in merge.layers:
+            of = ", ".join(f"{share:.2f} {name}" for name, share in layer.shares)
+            lines.append(f"  layer {layer.layer}: {of} (layer {layer.origin})")
+    return lines
 
 
 def _sentence(found: Scan) -> str:

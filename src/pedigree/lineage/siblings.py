@@ -7,11 +7,12 @@ Definition
     ``d = S - R`` and ``q = Q - R``, the *carried share* is ``<q, d> / <d, d>``: how
     much of what S added to R is in Q.  The reverse share is ``<q, d> / <q, q>``.
 Decision
-    Q and S are siblings if little of either's change is in the other: the carried share
-    with 3 standard errors at most 0.2 over all matrices, and at most 0.3 in every layer
-    and every role (and not as far below zero); the reverse share at most 0.35; Q not
-    more than 3 times as far from R as S is.  That R is the older of R and S must be
-    known from elsewhere: a chain S -> R -> Q has the same geometry.
+    Q is told a sibling if little of what S changed is in it: the carried share with 3
+    standard errors at most 0.2 over all matrices, and at most 0.3 in every layer and
+    every role (and not as far below zero), while Q is not more than 3 times as far
+    from R as S is.  If the reverse share is above 0.35, Q may also be a step on the way
+    to S, which the sentence says; it does not descend from S in either case.  That R is
+    older than S must be known from elsewhere: a chain S -> R -> Q looks the same.
 What it costs to fake
     Whoever tuned a denied S must make the share small to be told a sibling.  Noise or
     further training add to q what has nothing to do with d: the share stays and its
@@ -102,7 +103,8 @@ def sibling_of(
         counts=salted or covered,
         evidence=(
             f"both come from {name}: B carries {raw.carried:.0%} "
-            f"(+- {raw.error:.0%}) of what A changed, A {raw.reverse:.0%} of what B did"
+            f"(+- {raw.error:.0%}) of what A changed"
+            + (", or A comes from B" if raw.reverse > REVERSE_MAX else "")
         ),
     )
 
@@ -146,7 +148,6 @@ class _Shares:
         return (
             high <= CARRIED_MAX
             and max(map(abs, self.parts)) <= PART_MAX
-            and self.reverse <= REVERSE_MAX
             and self.size <= SIZE_MAX
         )
 

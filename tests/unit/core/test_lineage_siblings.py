@@ -86,9 +86,13 @@ def test_what_descends_is_not_called_a_sibling(
     assert sibling_of("root", make(ROOT), make(TUNED), make(weights)) is None
 
 
-def test_a_step_on_the_way_to_the_other_is_not_called_a_sibling(make: Make) -> None:
-    later = make(made.noise(TUNED, 0.4, seed=5))
-    assert sibling_of("root", make(ROOT), later, make(TUNED)) is None
+def test_a_step_on_the_way_to_the_other_is_not_ruled_out(make: Make) -> None:
+    root, step = make(ROOT), make(TUNED)
+    near, far = (make(made.noise(TUNED, share, seed=5)) for share in (0.1, 0.4))
+    assert sibling_of("root", root, near, step) is None
+    found = sibling_of("root", root, far, step)
+    assert found is not None
+    assert found.evidence.endswith("or A comes from B")
 
 
 def test_an_unchanged_root_is_not_called_a_sibling(make: Make) -> None:
