@@ -39,6 +39,8 @@ class Kubectl:
         # The user's own settings (KUBECONFIG, KUBERC ...) must not have a say.
         env = {k: v for k, v in os.environ.items() if not k.startswith("KUBE")}
         env["KUBECONFIG"] = str(self.kubeconfig if kubeconfig is None else kubeconfig)
+        # Else in the home directory or, if there is none, where the tests are run.
+        env["KUBECACHEDIR"] = str(self.kubeconfig.parent / "kubectl-cache")
         try:
             result = subprocess.run(
                 [self.program, *arguments],
