@@ -339,18 +339,21 @@ def test_the_command_prints_how_to_use_it_and_ctrl_c_ends_it(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Ctrl-C is ignored in what a shell starts in the background, and in its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as command:
         assert command.stdout is not None
         lines = [command.stdout.readline() for _ in range(3)]
         kubeconfig = lines[2].removeprefix("export KUBECONFIG=").strip()
         found = subprocess.run(
             [programs["kubectl"], "get", "namespaces", "--output=name"],
-            env={"KUBECONFIG": kubeconfig},
+            env={"KUBECONFIG": kubeconfig, "KUBECACHEDIR": str(tmp_path / "cache")},
             capture_output=True,
             text=True,
             check=True,
         )
         assert "namespace/default" in found.stdout
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
         command.send_signal(signal.SIGINT)
         _, errors = command.communicate(timeout=30)
     assert (command.returncode, errors) == (0, "")
