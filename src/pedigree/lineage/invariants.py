@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -120,6 +121,7 @@ def normal_scores(values: NDArray[np.int16]) -> Rows:
     return scores.astype(np.float32)
 
 
+@lru_cache(maxsize=8)
 def _scores(n: int) -> NDArray[np.float64]:
     """Scores of mean ranks 1, 1.5, 2 ... n; shape (2 n - 1,)."""
     inverse = NormalDist().inv_cdf
