@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pedigree.errors import ArtifactError, quote
 from pedigree.fingerprint import codec_v1
 from pedigree.fingerprint.arrayfile import pack, unpack
-from pedigree.fingerprint.model import Fingerprint, Shape
+from pedigree.fingerprint.model import Fingerprint, Shape, TensorRecord
 from pedigree.fingerprint.parts import check_parts, largest
 from pedigree.fingerprint.records import RECORD_ARRAYS, from_columns, to_columns
 from pedigree.fingerprint.roles import UNKNOWN_REASONS
@@ -40,6 +40,7 @@ _FAMILY = re.compile(r"[a-z0-9-]{0,32}")
 _NOTE = re.compile(r"[ -~]{1,200}")
 NOTES_MAX = 32
 _SIZES = ("layers", "width", "neurons", "vocabulary", "parameters")
+_EXPONENT = np.uint16(0x7F80)
 _OWN = frozenset({"blocks", "layers", *RECORD_ARRAYS})
 
 
@@ -158,6 +159,7 @@ def _from_parts(
     if profile is not Profile.DEEP and "tensor.full" in arrays:
         raise ValueError("only a deep fingerprint has full digests")
     _check_indices(parts, len(records), shape.vocabulary)
+    _check_values(parts, records)
     return Fingerprint(
         settings=settings,
         profile=profile,
@@ -231,6 +233,21 @@ def _axes(
     if list(by_block) != sorted(set(by_block)):
         raise ValueError("its blocks are not ascending")
     return by_layer, by_block
+
+
+def _check_values(
+    parts: Mapping[str, NDArray[Any]], records: tuple[TensorRecord, ...]
+) -> None:
+    """Single weights are finite, and of matrices that have as many."""
+    for name in ("raw", "fossil.index", "fossil.head"):
+        bits = parts.get(name, np.zeros(0, np.uint16))
+        if np.any((bits & _EXPONENT) == _EXPONENT):
+            raise ValueError(f"part {name} holds a value that is not finite")
+    side = parts["raw"].shape[1] if "raw" in parts else 0
+    for at in parts.get("raw.record", np.zeros(0, np.int32)).tolist():
+        shape = records[at].shape
+        if len(shape) != 2 or min(shape) < side:
+            raise ValueError(f"part raw holds {side} x {side} values of shape {shape}")
 
 
 def _check_indices(

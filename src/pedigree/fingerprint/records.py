@@ -138,5 +138,8 @@ def _check(arrays: Mapping[str, NDArray[Any]]) -> None:
     if np.any(rows[rank < 1] != 1) or np.any(width[rank < 2] != 1):
         raise ValueError("a tensor has sizes beyond its rank")
     seen, zeros = arrays["tensor.seen"], arrays["tensor.zeros"]
-    if np.any(zeros < 0) or np.any(zeros > seen):
+    sizes = rows.astype(np.float64) * width
+    if np.any(zeros < 0) or np.any(zeros > seen) or np.any(seen > sizes):
         raise ValueError("a tensor has impossible counts")
+    if np.any(arrays["tensor.distinct"] > seen):
+        raise ValueError("a tensor has more distinct values than were seen")

@@ -142,11 +142,11 @@ def _tabled(fingerprint: Fingerprint, used: NDArray[np.int64]) -> NDArray[np.int
     table = fingerprint.part("table.block")
     if table is None or not len(used):
         return np.zeros((0, 0), np.int64)
-    begins = {(int(r[0]), int(r[1])): int(r[2]) for r in table}
+    size = fingerprint.shape.neurons
+    begins = {(x, e): lo for x, e, lo, hi in table.tolist() if hi - lo == size}
     begin = [begins.get(fingerprint.blocks[i], -1) for i in used]
     if min(begin) < 0:
         return np.zeros((0, 0), np.int64)
-    size = fingerprint.shape.neurons
     rows = order(fingerprint.settings.seed, Axis.NEURON, size, TABLE_ROWS)
     return np.array(begin, np.int64)[:, None] + rows
 

@@ -191,6 +191,27 @@ def test_parts_that_no_builder_makes_are_refused(
     assert refused.value.reason == "MalformedFingerprint"
 
 
+@pytest.mark.parametrize("bits", [0x7FC0, 0x7F80, 0xFF80, 0xFFC1])
+@pytest.mark.parametrize("part", ["raw", "fossil.index"])
+def test_single_weights_that_are_no_numbers_are_refused(
+    small: Fingerprint, part: str, bits: int
+) -> None:
+    values = small.parts[part].copy()
+    values.flat[-1] = bits
+    hostile = dataclasses.replace(small, parts={**small.parts, part: values})
+    with pytest.raises(ArtifactError, match="not finite") as refused:
+        decode(encode(hostile))
+    assert refused.value.reason == "MalformedFingerprint"
+
+
+def test_single_weights_of_a_vector_are_refused(small: Fingerprint) -> None:
+    vector = next(i for i, x in enumerate(small.tensors) if len(x.shape) == 1)
+    at = np.full_like(small.parts["raw.record"], vector)
+    hostile = dataclasses.replace(small, parts={**small.parts, "raw.record": at})
+    with pytest.raises(ArtifactError, match="values of shape"):
+        decode(encode(hostile))
+
+
 def test_parts_of_a_larger_profile_are_refused(small: Fingerprint) -> None:
     hostile = dataclasses.replace(small, profile=Profile.FAST)
     with pytest.raises(ArtifactError, match="to profile fast"):
@@ -203,8 +224,10 @@ def test_parts_of_a_larger_profile_are_refused(small: Fingerprint) -> None:
         {"zeros": 2**20},
         {"shape": (2**40, 2**40)},
         {"slot": Slot(Role.NORM_K, 5)},
+        {"shape": (0, 0)},
+        {"distinct": 65535},
     ],
-    ids=["zeros", "size", "order"],
+    ids=["zeros", "size", "order", "empty", "distinct"],
 )
 def test_impossible_records_are_refused(
     small: Fingerprint, change: dict[str, Any]

@@ -227,6 +227,16 @@ def test_sorted_neurons_are_left_out_and_named() -> None:
     assert result("PNI", ordered, other).log10_p == 0
 
 
+@pytest.mark.parametrize("name", ["ROWNORM", "PNI", "TSP"])
+def test_tables_that_lie_about_where_blocks_begin_are_not_used(name: str) -> None:
+    parts = made.with_tables(made.random_parts(1), 2)
+    lying = dict(parts)
+    lying["table.block"] = np.array([[0, -1, 0, 192], [1, -1, 192, 192]], np.int32)
+    found = result(name, parts, lying)
+    assert found.ran
+    assert found.log10_p < -5  # by the sampled neurons
+
+
 def sorted_runs(seed: int) -> made.Parts:
     """Neurons sorted by their lengths, of which runs in another order were sampled."""
     parts = made.with_tables(made.random_parts(seed), seed, neurons=128)
