@@ -339,7 +339,7 @@ def test_the_command_prints_how_to_use_it_and_ctrl_c_ends_it(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Ctrl-C is ignored in what a shell starts in the background, and in its children.
+        # What a shell starts in the background ignores Ctrl-C, children included.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as command:
         assert command.stdout is not None
