@@ -12,15 +12,15 @@ Decision
     nothing left but rounding (to bfloat16, or to the lattice B lies on), or at most
     2 % of the squared distance to the nearest reference.  A parent among its
     children, or a root among many, is near such a combination too, but never so near.
-    *Sparse* (DARE, TIES): B equals one reference bit for bit at 30 % of the weights or
-    more, where others do not, and the same fit has weights of 8 standard errors.
+    *Sparse* (DARE, TIES): see ``sparse``; shares are those of the changes, and the
+    base has 0.
     *Passthrough*: each layer of B equals a layer of some reference nearly bit for bit,
     and not all from the same one.
 Cost
     One pass over the samples (28,000 weights of a model of 4 layers) per reference.
 Source
-    Non-negative least squares, Lawson & Hanson 1974; Yadav et al. 2023 (TIES); Yu et
-    al. 2024 (DARE).  Thresholds measured, see ``docs/lineage.md``.
+    Non-negative least squares, Lawson & Hanson 1974.  Thresholds
+    measured, see ``docs/lineage.md``.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from pedigree.lineage.delta import BODY
 from pedigree.lineage.lattice import lattice_of
 from pedigree.lineage.paired import Values, samples
 from pedigree.lineage.results import Comparison
+from pedigree.lineage.sparse import Sparse, read_sparse
 
 LINEAR, SPARSE, PASSTHROUGH = "linear", "sparse", "passthrough"
 SHARE_MIN = 0.03
-ERRORS_LINEAR, ERRORS_SPARSE = 6.0, 8.0
+ERRORS_LINEAR = 6.0
 ROUNDING = 2.0
 """Times the expected squares of rounding that may be left."""
 LEFT_MAX = 0.02
-EQUAL_SPARSE = 0.3
 EQUAL_LAYER = 0.9
 RELATED_COSINE = 0.3
 REFERENCES_MAX = 64
@@ -206,20 +206,28 @@ def _combination(model: Fingerprint, data: _Data) -> MergeFinding | None:
         strong = (weights >= SHARE_MIN) & (weights >= ERRORS_LINEAR * errors)
         if strong.sum() >= 2 and left <= allowed:
             return _finding(LINEAR, data, weights, errors, left / nearest)
-    weights, left, errors = _fit(target, columns)
-    equal = (columns == target[:, None]).mean(axis=0)
-    base = int(np.argmax(equal))
-    others = np.delete(equal, base)
-    strong = (weights >= SHARE_MIN) & (weights >= ERRORS_SPARSE * errors)
-    strong[base] = True
-    if (
-        equal[base] >= EQUAL_SPARSE
-        and others.max() < equal[base] / 2
-        and equal[base] < EQUAL_LAYER
-        and strong.sum() >= 3
-    ):
-        return _finding(SPARSE, data, weights, errors, left / nearest)
-    return None
+    sparse = read_sparse(target, columns)
+    return None if sparse is None else _sparse_finding(data, sparse)
+
+
+def _sparse_finding(data: _Data, sparse: Sparse) -> MergeFinding:
+    base = data.names[sparse.base]
+    parents = [
+        Share(name, round(float(share), 4), 0.0)
+        for name, share in zip(data.names, sparse.shares, strict=True)
+        if share >= SHARE_MIN
+    ]
+    parents.sort(key=lambda share: (-share.share, share.name))
+    said = ", ".join(f"about {s.share:.2f} of {s.name}" for s in parents)
+    return MergeFinding(
+        SPARSE,
+        (*parents, Share(base, 0.0, 0.0)),
+        (),
+        1.0 - sparse.exact,
+        f"{sparse.equal:.0%} of its weights equal {base}, and {sparse.exact:.0%} of "
+        "the others differ from it by an exact multiple of one parent's change; of "
+        f"the changes, {said}",
+    )
 
 
 def _fit(
@@ -260,11 +268,7 @@ def _finding(
         key=lambda share: (-share.share, share.name),
     )
     said = ", ".join(f"{s.share:.2f} of {s.name}" for s in shares)
-    how = {
-        LINEAR: f"its weights are {said}; {left:.1%} of the change is left",
-        SPARSE: f"it equals one of them bit for bit in most places, and is on average "
-        f"{said}",
-    }[kind]
+    how = f"its weights are {said}; {left:.1%} of the change is left"
     return MergeFinding(kind, tuple(shares), _by_layer(data), left, how)
 
 

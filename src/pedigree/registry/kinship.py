@@ -91,7 +91,8 @@ def settle(
     distances |= _in_order(left, distances, ages)
     centre = central({name: known[name] for name in left})
     for name in left:
-        if name == centre:
+        later = any(ages.told.get((other, name)) for other in left)
+        if name == centre and not later and not ages.recorded(name, left):
             distances[name] *= ROOT_DISCOUNT
         if combined(comparisons[name].directions) <= _LATER:
             distances[name] += _FAR
@@ -119,6 +120,10 @@ class _Ages:
             self.told[first, second] = odds >= SURE and Direction.A_TO_B in sure
             self.told[second, first] = -odds >= SURE and Direction.B_TO_A in sure
         return self.told[first, second]
+
+    def recorded(self, name: str, others: Sequence[str]) -> bool:
+        """Whether the registry puts one of the others before it."""
+        return not self._ancestors(name).isdisjoint(others)
 
     def _ancestors(self, name: str) -> set[str]:
         found: set[str] = set()

@@ -118,3 +118,56 @@ def test_convex_weights_are_shares() -> None:
     found = convex_weights(columns.T @ columns, columns.T @ target)
     assert np.allclose(found, [0, 0.25, 0.75, 0], atol=1e-6)
     assert found.min() >= 0
+
+
+def _dropped(random: np.random.Generator, share: float, change: Stack) -> Stack:
+    """A change of which half was dropped at random, and the rest doubled."""
+    kept: Stack = np.where(random.random(change.shape) < 0.5, 2 * share * change, 0)
+    return kept
+
+
+def _trimmed(change: Stack) -> Stack:
+    """The largest third of a change."""
+    kept: Stack = np.where(
+        np.abs(change) >= np.quantile(np.abs(change), 0.67), change, 0
+    )
+    return kept
+
+
+def _as_stored(values: Stack) -> Stack:
+    stored: Stack = canonical(values.astype(np.float32)).astype(np.float64)
+    return stored
+
+
+@pytest.mark.parametrize("how", ["dare", "ties"])
+def test_a_merge_of_parts_of_changes_is_told(how: str) -> None:
+    base, one, two = map(_as_stored, (BASE, ONE, TWO))
+    random = np.random.default_rng(7)
+    if how == "dare":
+        merged = base + _dropped(random, 0.4, one - base)
+        merged = merged + _dropped(random, 0.6, two - base)
+    else:
+        parts = np.stack([_trimmed(one - base), _trimmed(two - base)])
+        share = (parts != 0) * np.array([0.4, 0.6]).reshape(2, 1, 1, 1)
+        total = share.sum(axis=0)
+        merged = base + (parts * share).sum(axis=0) / np.where(total == 0, 1, total)
+    found = explain_merge(model(merged), REFERENCES)
+    assert found is not None
+    assert found.kind == "sparse"
+    shares = {share.name: share.share for share in found.shares}
+    assert shares["base"] == 0
+    assert shares["one"] == pytest.approx(0.4, abs=0.05)
+    assert shares["two"] == pytest.approx(0.6, abs=0.05)
+    assert set(shares) == {"base", "one", "two"}
+
+
+def test_siblings_that_went_the_same_way_are_no_parts_of_one_another() -> None:
+    common, random = drawn(9, 0.1), np.random.default_rng(5)
+    still = random.random(BASE.shape) < 0.5
+    references = {
+        "base": model(BASE),
+        "a": model(BASE + common + drawn(10, 0.05)),
+        "b": model(BASE + common + drawn(11, 0.05)),
+    }
+    child = model(np.where(still, BASE, BASE + common + drawn(12, 0.05)))
+    assert explain_merge(child, references) is None
