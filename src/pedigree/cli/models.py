@@ -97,7 +97,11 @@ def source_settings() -> SourceSettings:
 
 
 def read_subject(
-    text: str, *, profile: Profile | None = None, salt: bytes | None = None
+    text: str,
+    *,
+    profile: Profile | None = None,
+    salt: bytes | None = None,
+    hold: bool = True,
 ) -> Subject:
     """Read the fingerprint of a model, from its weights or as it was stored.
 
@@ -106,6 +110,8 @@ def read_subject(
         profile: How much to keep; None for what suits the size of the model.  A
             stored fingerprint is what it is.
         salt: Secret that decides what is sampled, or None.
+        hold: Whether to keep small files in memory, up to
+            :data:`~pedigree.cli.held.HELD_MAX_BYTES`, as long as the subject lives.
 
     Raises:
         PedigreeError: The model cannot be had or read.
@@ -114,11 +120,14 @@ def read_subject(
     ref = to_ref(text)
     if ref.scheme is Scheme.FILE and ref.location.endswith(FINGERPRINT_SUFFIX):
         return _read_stored(text, ref, started)
+    from pedigree.cli.held import HeldSource
     from pedigree.fingerprint.source import fingerprint_source
     from pedigree.sources import open_source
     from pedigree.tensors.checkpoint import Checkpoint
 
-    source = open_source(ref, source_settings())
+    source: ModelSource = open_source(ref, source_settings())
+    if hold:
+        source = HeldSource(source)
     checkpoint = Checkpoint.open(source)
     with byte_progress(f"reading {text}") as progress:
         fingerprint = fingerprint_source(

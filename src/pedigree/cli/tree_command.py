@@ -141,7 +141,7 @@ def _read(
     refused: list[tuple[str, ArtifactError]] = []
     for place in distinct:
         try:
-            subjects.append(read_subject(place))
+            subjects.append(read_subject(place, hold=False))
         except ArtifactError as error:
             refused.append((place, error))
     return subjects, refused
