@@ -44,7 +44,7 @@ PART_MAX = 0.3
 REVERSE_MAX = 0.35
 SIZE_MAX = 3.0
 ERRORS = 3.0
-MATRICES_MIN = 8
+MATRICES_MIN = 6
 """Matrices that S and Q must both have changed."""
 SAME_COSINE = 0.5
 """Rows and columns less alike than this have no scale that could be told."""
@@ -52,6 +52,7 @@ _ROUNDS = 3
 _TABLES = ("gate", "up", "down")
 
 Values = NDArray[np.float64]
+Kept = NDArray[np.float32] | NDArray[np.int8]
 Key = tuple[str, int, tuple[int, ...]]
 """Role, layer, rows and columns of the matrix."""
 
@@ -75,9 +76,38 @@ class Sibling:
     evidence: str
 
 
-def sibling_of(
-    name: str, root: Fingerprint, reference: Fingerprint, model: Fingerprint
-) -> Sibling | None:
+@dataclass(frozen=True, eq=False, slots=True)
+class Seen:
+    """What of one model is looked at; taken out once, as it is compared with many.
+
+    Attributes:
+        raw: Samples by role, layer and shape.
+        tables: Of all neurons, in the same way.
+        tokens: What the columns of the tables are.
+        covers: Whether tables hold all neurons, through enough tokens.
+        salted: Whether nobody else knows the sampled places.
+    """
+
+    raw: Mapping[Key, list[Kept]]
+    tables: Mapping[Key, list[Kept]]
+    tokens: tuple[int, ...]
+    covers: bool
+    salted: bool
+
+
+def see(model: Fingerprint) -> Seen:
+    """Take out of a fingerprint what is looked at."""
+    tokens = model.part("anchor.bytes")
+    return Seen(
+        raw=_raw(model),
+        tables=_tables(model),
+        tokens=() if tokens is None else tuple(tokens.tolist()),
+        covers=_covers(model),
+        salted=bool(model.settings.salted),
+    )
+
+
+def sibling_of(name: str, root: Seen, reference: Seen, model: Seen) -> Sibling | None:
     """What three models say of two of them; None if not that they are siblings.
 
     Args:
@@ -86,16 +116,16 @@ def sibling_of(
         reference: S.
         model: Q.
     """
-    raw = _shares(*(_raw(x) for x in (root, reference, model)))
+    raw = _shares(root.raw, reference.raw, model.raw)
     if raw is None or not raw.apart:
         return None
-    tabled = _shares(*(_tables(x) for x in (root, reference, model)))
-    if not _same_tokens(root, reference, model):
-        tabled = None
+    tabled = None
+    if root.tokens == reference.tokens == model.tokens:
+        tabled = _shares(root.tables, reference.tables, model.tables)
     if tabled is not None and not tabled.apart:
         return None
-    salted = all(bool(x.settings.salted) for x in (root, reference, model))
-    covered = tabled is not None and all(map(_covers, (root, reference, model)))
+    salted = root.salted and reference.salted and model.salted
+    covered = tabled is not None and root.covers and reference.covers and model.covers
     return Sibling(
         root=name,
         carried=raw.carried,
@@ -109,7 +139,7 @@ def sibling_of(
     )
 
 
-def central(models: Mapping[str, Fingerprint]) -> str | None:
+def central(models: Mapping[str, Seen]) -> str | None:
     """The model that is nearest to all others, as a root is to its descendants.
 
     Args:
@@ -118,7 +148,7 @@ def central(models: Mapping[str, Fingerprint]) -> str | None:
     Returns:
         A name, or None if fewer than three can be laid side by side.
     """
-    bodies = {name: _raw(model) for name, model in sorted(models.items())}
+    bodies = {name: model.raw for name, model in sorted(models.items())}
     forms = [tuple(sorted(_form(body).items())) for body in bodies.values()]
     common = max(forms, key=forms.count, default=())
     same = {
@@ -153,9 +183,9 @@ class _Shares:
 
 
 def _shares(
-    root: Mapping[Key, list[Values]],
-    reference: Mapping[Key, list[Values]],
-    model: Mapping[Key, list[Values]],
+    root: Mapping[Key, list[Kept]],
+    reference: Mapping[Key, list[Kept]],
+    model: Mapping[Key, list[Kept]],
 ) -> _Shares | None:
     """Shares over matrices that all three have in one shape; None if these are few."""
     if not (_form(root) == _form(reference) == _form(model)):
@@ -163,11 +193,10 @@ def _shares(
     rows: list[tuple[float, float, float]] = []
     keys: list[Key] = []
     for key in sorted(root):
-        for r, s, q in zip(root[key], reference[key], model[key], strict=True):
-            size = min(len(r), len(s), len(q))
-            r = r[:size, :size]
-            d = _to_scale(s[:size, :size], r) - r
-            e = _to_scale(q[:size, :size], r) - r
+        for three in zip(root[key], reference[key], model[key], strict=True):
+            size = min(map(len, three))
+            r, s, q = (x[:size, :size].astype(np.float64) for x in three)
+            d, e = _to_scale(s, r) - r, _to_scale(q, r) - r
             rows.append(
                 (float((d * e).sum()), float((d * d).sum()), float((e * e).sum()))
             )
@@ -187,7 +216,7 @@ def _shares(
     )
 
 
-def _form(matrices: Mapping[Key, list[Values]]) -> dict[Key, int]:
+def _form(matrices: Mapping[Key, list[Kept]]) -> dict[Key, int]:
     return {key: len(values) for key, values in matrices.items()}
 
 
@@ -212,33 +241,25 @@ def _to_scale(values: Values, like: Values) -> Values:
     return values
 
 
-def _raw(model: Fingerprint) -> dict[Key, list[Values]]:
-    found: dict[Key, list[Values]] = {}
+def _raw(model: Fingerprint) -> dict[Key, list[Kept]]:
+    found: dict[Key, list[Kept]] = {}
     for slot, (record, values) in sorted(samples(model).items()):
         if slot.role in BODY:
             key = (str(slot.role), slot.layer, record.shape)
-            found.setdefault(key, []).append(values.astype(np.float64))
+            found.setdefault(key, []).append(values)
     return found
 
 
-def _tables(model: Fingerprint) -> dict[Key, list[Values]]:
+def _tables(model: Fingerprint) -> dict[Key, list[Kept]]:
     blocks = model.part("table.block")
-    found: dict[Key, list[Values]] = {}
+    found: dict[Key, list[Kept]] = {}
     for layer, _, begin, end in [] if blocks is None else blocks.tolist():
         for role in _TABLES:
             table = model.part(f"table.{role}")
             if table is not None and len(table):
-                rows = table[begin:end].astype(np.float64)
+                rows = table[begin:end]
                 found.setdefault((role, layer, rows.shape), []).append(rows)
     return found
-
-
-def _same_tokens(*models: Fingerprint) -> bool:
-    """Whether columns of their tables are the same tokens."""
-    first, *others = (model.part("anchor.bytes") for model in models)
-    return first is not None and all(
-        other is not None and np.array_equal(first, other) for other in others
-    )
 
 
 def _covers(model: Fingerprint) -> bool:

@@ -20,7 +20,7 @@ from pedigree.lineage.direction import FOSSIL, combined
 from pedigree.lineage.findings import Relation, RelationFinding
 from pedigree.lineage.merges import MergeFinding, explain_merge
 from pedigree.lineage.results import Comparison
-from pedigree.lineage.siblings import Sibling, central, sibling_of
+from pedigree.lineage.siblings import Seen, Sibling, central, see, sibling_of
 
 KIN_MAX = 16
 """Nearest references that are looked at together (arbitrary: bounds the time)."""
@@ -33,6 +33,7 @@ SURE = 5.0
 """Log-odds from which on marks say which of two references is older."""
 _LATER = -1.0
 """Log-odds of descent below which a reference is put after the others."""
+_NEARER = 1.25
 _FAR = 2.0
 """Distance of relatives whose weights cannot be laid side by side."""
 _GENERATIONS_MAX = 32
@@ -78,18 +79,19 @@ def settle(
         return Kinship(comparisons, distances, {}, None)
     known = {name: references(name) for name in kin}
     ages = _Ages(known, parents)
+    seen = {name: see(reference) for name, reference in known.items()}
     merge = explain_merge(model, known, comparisons)
     told = dict(comparisons)
     siblings: dict[str, Sibling] = {}
     if merge is None:
-        siblings = _siblings(model, kin, comparisons, ages)
+        siblings = _siblings(see(model), seen, distances, comparisons, ages)
         told |= {name: _apart(told[name], s) for name, s in siblings.items()}
     else:
         for share in merge.shares:
             told[share.name] = _merged(told[share.name], merge, share.share)
     left = [name for name in kin if told[name].lineage.descends]
     distances |= _in_order(left, distances, ages)
-    centre = central({name: known[name] for name in left})
+    centre = central({name: seen[name] for name in left})
     for name in left:
         later = any(ages.told.get((other, name)) for other in left)
         if name == centre and not later and not ages.recorded(name, left):
@@ -145,20 +147,22 @@ def _distance(comparison: Comparison) -> float:
 
 
 def _siblings(
-    model: Fingerprint,
-    kin: Sequence[str],
+    model: Seen,
+    seen: Mapping[str, Seen],
+    distances: Mapping[str, float],
     comparisons: Mapping[str, Comparison],
     ages: _Ages,
 ) -> dict[str, Sibling]:
-    roots = [n for n in kin if comparisons[n].direction is not Direction.B_TO_A]
+    roots = [n for n in seen if comparisons[n].direction is not Direction.B_TO_A]
     found: dict[str, Sibling] = {}
-    for name in kin:
+    for name in seen:
         if comparisons[name].lineage is not LineageClass.DERIVED:
             continue
         for root in roots:
-            if root == name:
+            # Whose change the model does not carry is farther from it than the root.
+            if root == name or distances[root] > _NEARER * distances[name]:
                 continue
-            told = sibling_of(root, ages.known[root], ages.known[name], model)
+            told = sibling_of(root, seen[root], seen[name], model)
             if told is not None and ages.older(root, name):
                 found[name] = told
                 break

@@ -16,7 +16,7 @@ from pedigree.lineage.classes import Direction
 from pedigree.lineage.compare import compare
 from pedigree.lineage.direction import combined
 from pedigree.lineage.results import Comparison
-from pedigree.lineage.siblings import central
+from pedigree.lineage.siblings import central, see
 from pedigree.registry.catalogue import Advisory
 from pedigree.registry.folder import Registry
 from pedigree.registry.scan import Ranked, Scan
@@ -106,7 +106,9 @@ def _by_weights(
         return _step(registry, best, found[best].relation, WEIGHTS, sure=sure)
     later = any(combined(told.directions) <= -LEANS for told in found.values())
     # The child of the last step is the model itself, or has been looked at.
-    best_guess = None if later or len(seen) > 1 else central({name: child, **prints})
+    if later or len(seen) > 1:
+        return None
+    best_guess = central({n: see(x) for n, x in {name: child, **prints}.items()})
     if best_guess not in found:
         return None
     return _step(registry, best_guess, found[best_guess].relation, WEIGHTS, sure=False)

@@ -15,13 +15,19 @@ import made_models as made
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.lineage.classes import LineageClass
 from pedigree.lineage.compare import compare
-from pedigree.lineage.siblings import central, sibling_of
+from pedigree.lineage.siblings import Sibling, central, see
+from pedigree.lineage.siblings import sibling_of as told
 from pedigree.registry.kinship import settle
 
 SALT = b"known to nobody else"
 ROOT = made.llama(1, layers=2)
 TUNED = made.noise(ROOT, 0.1, seed=2)
 Make = Callable[[made.Weights], Fingerprint]
+
+
+def sibling_of(name: str, *prints: Fingerprint) -> Sibling | None:
+    root, reference, model = map(see, prints)
+    return told(name, root, reference, model)
 
 
 @pytest.fixture
@@ -152,14 +158,14 @@ def test_only_a_root_that_is_known_to_be_older_makes_a_sibling(
         references.__getitem__,
         lambda name: recorded.get(name, []),
     )
-    told = found.comparisons["tuned"]
-    assert told.lineage is lineage
+    tuned = found.comparisons["tuned"]
+    assert tuned.lineage is lineage
     assert found.comparisons["root"].lineage is LineageClass.DERIVED
     if lineage is LineageClass.COMMON_ANCESTOR:
-        assert told.statement.startswith(
+        assert tuned.statement.startswith(
             "A and B descend from a common ancestor: both come from root"
         )
-        assert told.statement.count("probability below") == 1
+        assert tuned.statement.count("probability below") == 1
 
 
 def test_a_remark_leaves_the_class_alone(tmp_path: Path) -> None:
@@ -201,9 +207,9 @@ def test_a_merge_is_told_with_its_parents(make: Make) -> None:
 
 def test_the_root_is_the_central_one_of_three(make: Make) -> None:
     models = {
-        "root": make(ROOT),
-        "a": make(TUNED),
-        "b": make(made.noise(ROOT, 0.1, seed=7)),
+        "root": see(make(ROOT)),
+        "a": see(make(TUNED)),
+        "b": see(make(made.noise(ROOT, 0.1, seed=7))),
     }
     assert central(models) == "root"
     assert central({"a": models["a"], "root": models["root"]}) is None
