@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pedigree.fingerprint.model import Fingerprint
-from pedigree.lineage import hash_test
+from pedigree.lineage import hash_test, match, qf
 from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.lineage.findings import (
     LayerMap,
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 ALPHA_LOG10 = -6.0
 """Family-wise false-positive rate of one comparison or scan, as log10."""
+
+
+_SEE_THROUGH = (match.NAME, qf.NAME)
+"""Tests that find neurons in any order and basis."""
 
 
 def threshold_log10(family_size: int) -> float:
@@ -194,6 +198,7 @@ def _no_evidence(tests: Sequence[TestResult]) -> str:
         return (
             "no test found that A and B are related; "
             f"an effect of {effect:.2f} would have been seen ({name})"
+            f"{_laundered_unseen(tests)}"
         )
     widths = [test.detail for test in tests if test.reason is NotRun.WIDTH_DIFFERS]
     if widths:
@@ -202,6 +207,17 @@ def _no_evidence(tests: Sequence[TestResult]) -> str:
             "tensors would have been seen"
         )
     return "no test found that A and B are related"
+
+
+def _laundered_unseen(tests: Sequence[TestResult]) -> str:
+    """What a negative leaves open if no test ran that sees through laundering."""
+    blind = [test for test in tests if test.name in _SEE_THROUGH and not test.ran]
+    if len(blind) < len(_SEE_THROUGH):
+        return ""
+    return (
+        ", but not a copy whose neurons were permuted and channels rotated: "
+        f"{' and '.join(test.name for test in blind)} did not run ({blind[0].reason})"
+    )
 
 
 def _first_reason(tests: Sequence[TestResult]) -> TestResult:

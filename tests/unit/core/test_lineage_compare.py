@@ -16,6 +16,7 @@ from pedigree.errors import ArtifactError
 from pedigree.fingerprint.build import build_fingerprint
 from pedigree.fingerprint.codec import decode
 from pedigree.fingerprint.model import Fingerprint
+from pedigree.fingerprint.reduced import reduced
 from pedigree.fingerprint.spec import FingerprintSpec, Profile
 from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.lineage.compare import compare
@@ -245,6 +246,13 @@ def test_a_negative_says_what_would_have_been_seen(tmp_path: Path) -> None:
     weights = made.noise(example_weights("llama-a"), float(share), 7)
     seen = with_llama(tmp_path, weights)
     assert seen.lineage is LineageClass.DERIVED
+
+
+def test_a_negative_says_that_permuted_copies_would_not_have_been_seen() -> None:
+    small = compare(reduced(example("llama-a")), reduced(example("llama-b")))
+    assert small.lineage is LineageClass.NO_EVIDENCE
+    assert "MATCH and QF did not run" in small.statement
+    assert "MATCH" not in compare(example("llama-a"), example("llama-b")).statement
 
 
 def test_every_test_is_reported_once_in_a_fixed_order() -> None:
