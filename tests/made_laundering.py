@@ -56,3 +56,44 @@ def _shuffle(
     made[gate] = made[gate][order]
     made[up] = made[up][order] * scale[:, None]
     made[down] = made[down][:, order] / scale
+
+
+def add_decoys(weights: Weights, seed: int, *, gated: bool = True) -> Weights:
+    """Add neurons that read as one neuron and write or scale as another, and cancel.
+
+    They come in pairs that write opposite things.  Each row of gate and up (of up and
+    down, where there is no gate) then has two equals in neurons that are not its own.
+
+    Args:
+        weights: With Llama's names, or GPT-2's if there is no gate.
+        seed: Of all that is drawn, also of the order in which all neurons end.
+        gated: Whether there is a gate.
+    """
+    random = np.random.default_rng(seed)
+    names = ("gate_proj", "up_proj", "down_proj") if gated else ("c_fc", "c_proj")
+    made = dict(weights)
+    for first in [x for x in weights if x.endswith(f"{names[0]}.weight")]:
+        if not gated and ".mlp." not in first:
+            continue
+        stem = first.removesuffix(f"{names[0]}.weight")
+        size = weights[first].shape[0 if gated else 1]
+        reads, other, written = (random.permutation(size) for _ in range(3))
+        order = random.permutation(3 * size)
+        pick = np.r_[:size]
+        at: dict[str, NDArray[np.intp]] = {
+            names[0]: np.r_[pick, reads, reads],
+            "up_proj": np.r_[pick, other, other],
+            names[-1]: np.r_[pick, written, written],
+        }
+        for name in names:
+            key, down = f"{stem}{name}.weight", name == names[-1]
+            axis = int(down == gated)
+            values = weights[key].take(at[name], axis=axis)
+            if down:
+                sign = np.repeat([1.0, 1.0, -1.0], size).astype(np.float32)
+                values *= sign if axis else sign[:, None]
+            made[key] = values.take(order, axis=axis)
+            if not gated and not down:
+                bias = f"{stem}{name}.bias"
+                made[bias] = weights[bias][at[name]][order]
+    return made

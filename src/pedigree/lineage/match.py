@@ -12,8 +12,9 @@ Survives
     Everything TSP survives, and permuted neurons, heads, experts and layers, signs and
     scales of neurons, dropped layers and neurons, dense blocks made into experts: the
     whole group of changes that leave the function alone, with quantisation or long
-    further training on top.  Not: re-drawn embeddings (see QF), gate and up trained
-    anew.
+    further training on top.  Rows doubled by neurons that cancel each other, too: what
+    is as near as the nearest counts as it, see :mod:`pedigree.lineage.mutual`.
+    Not: re-drawn embeddings (see QF), gate and up trained anew.
 Cost
     Tables of all neurons of one model, of 128 bytes a view and neuron; of the other, 32
     neurons a block do.  One product of tables for each pair of blocks.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from made_laundering import launder
+from made_laundering import add_decoys, launder
 from made_models import (
     EXAMPLES,
     Weights,
@@ -23,7 +23,9 @@ from made_models import (
 )
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.fingerprint.spec import Profile
-from pedigree.lineage import match
+from pedigree.lineage import match, qf
+from pedigree.lineage.classes import LineageClass
+from pedigree.lineage.compare import compare
 from pedigree.lineage.mutual import Block, cells, prepare
 from pedigree.lineage.results import NotRun, TestResult
 
@@ -38,6 +40,14 @@ def made(folder: Path, weights: Weights, like: str) -> Fingerprint:
     write(folder, weights)
     shutil.copy(EXAMPLES / like / "tokenizer.json", folder)
     return fingerprint(folder)
+
+
+def int4(weights: Weights) -> Weights:
+    rounded = {}
+    for name, values in weights.items():
+        scale = np.abs(values).max(axis=-1, keepdims=True) / 7
+        rounded[name] = np.rint(values / scale) * scale if values.ndim == 2 else values
+    return rounded
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +139,76 @@ def test_models_of_one_recipe_that_never_met_are_not_matched(
     assert result.pairs == ()
     assert result.smallest_effect is not None
     assert 0.2 < result.smallest_effect < 1
+
+
+def test_decoys_that_cancel_do_not_hide_a_laundered_model(
+    models: dict[str, Fingerprint], tmp_path: Path
+) -> None:
+    hidden = launder(add_decoys(read(EXAMPLES / "llama-a"), 8), 9)
+    b = made(tmp_path, hidden, "llama-a")
+    result = run(models["llama-a"], b)
+    assert result.log10_p < -40
+    assert result.effect > 0.95
+    assert qf.run(models["llama-a"], b, alpha_log10=ALPHA).log10_p < -20
+    verdict = compare(models["llama-a"], b, power=False).lineage
+    assert verdict is LineageClass.DERIVED
+
+
+def test_decoys_that_were_rounded_do_not_hide_a_laundered_model(
+    models: dict[str, Fingerprint], tmp_path: Path
+) -> None:
+    hidden = int4(launder(add_decoys(read(EXAMPLES / "llama-a.sft"), 8), 9))
+    result = run(models["llama-a"], made(tmp_path, hidden, "llama-a"))
+    assert result.log10_p < -40
+    assert result.effect > 0.95
+
+
+def test_decoys_in_blocks_without_gate_do_not_hide_a_model(
+    models: dict[str, Fingerprint], tmp_path: Path
+) -> None:
+    weights = add_decoys(read(EXAMPLES / "gpt2-a"), 10, gated=False)
+    result = run(models["gpt2-a"], made(tmp_path, weights, "gpt2-a"))
+    assert result.log10_p < -40
+    assert result.effect > 0.95
+
+
+def test_decoys_do_not_match_models_that_never_met(
+    models: dict[str, Fingerprint], tmp_path: Path
+) -> None:
+    other = add_decoys(read(EXAMPLES / "llama-b"), 8)
+    b = made(tmp_path, launder(other, 9), "llama-b")
+    for test in (match, qf):
+        result = test.run(models["llama-a"], b, alpha_log10=ALPHA)
+        assert result.ran
+        assert result.log10_p > -1
+        assert result.effect < 0.2
+
+
+def test_rows_with_many_equals_agree_no_oftener_than_the_null_bank_allows() -> None:
+    random = np.random.default_rng(6)
+    size, equals = 1024, 32
+
+    def view(like: np.ndarray) -> np.ndarray:
+        blurred = like + 0.1 * random.normal(size=like.shape)
+        return np.rint(100 * blurred).astype(np.float32)
+
+    # Every row is near to 32 of the other model, in both views: and in neither for
+    # the reason that the models are related.
+    kinds = [random.normal(size=(size // equals, 48)) for _ in range(2)]
+    agreed = matched = 0
+    for _ in range(6):
+        a, b = (
+            Block(
+                "0",
+                True,
+                *(view(k[random.permutation(size) % len(k)]) for k in kinds),
+            )
+            for _ in range(2)
+        )
+        (cell,), _ = cells(*prepare([a], [b]), signed=True)
+        agreed, matched = agreed + cell.agreed, matched + cell.matched
+    assert matched > 1000
+    assert agreed / matched < 0.04
 
 
 def test_swapping_the_models_changes_nothing_but_the_labels(
