@@ -25,7 +25,7 @@ from pedigree.lineage.siblings import Seen, Sibling, central, see, sibling_of
 KIN_MAX = 16
 """Nearest references that are looked at together (arbitrary: bounds the time)."""
 ORDERED_MAX = 4
-"""Nearest references that are put in order by who descends from whom."""
+"""Nearest references that are put in order by marks; others by what is recorded."""
 ROOT_DISCOUNT = 0.85
 """A descendant of another reference is put before it only if it is that much nearer to
 the model, as in ``lineage.tree``."""
@@ -212,10 +212,13 @@ def _in_order(
 ) -> dict[str, float]:
     """Distances such that a root comes first unless its descendant is much nearer."""
     ranked = {name: distances[name] for name in kin}
-    nearest = kin[:ORDERED_MAX]
-    for name in nearest:
-        for root in nearest:
-            close = distances[name] > ROOT_DISCOUNT * distances[root]
-            if distances[name] < distances[root] and close and ages.older(root, name):
+    marked = set(kin[:ORDERED_MAX])
+    for name in kin:
+        for root in kin:
+            near = ROOT_DISCOUNT * distances[root] < distances[name] < distances[root]
+            if near and (
+                ages.recorded(name, [root])
+                or ({name, root} <= marked and ages.older(root, name))
+            ):
                 ranked[name] = max(ranked[name], distances[root] * (1 + 1e-9))
     return ranked
