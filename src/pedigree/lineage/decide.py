@@ -174,17 +174,25 @@ def _chance(deciding: TestResult | None, log10_p: float) -> str:
     )
 
 
+_BLIND = {
+    NotRun.UNKNOWN_ARCHITECTURE,
+    NotRun.ADAPTER_WEIGHTS,
+    NotRun.NOTHING_INFORMATIVE,
+}
+
+
 def _could_see(tests: Sequence[TestResult]) -> bool:
     """Whether finding nothing says anything.
 
     It does if a test of similarity ran; and if none could because the widths differ,
-    for then B is no derivative of A that keeps the width, which is all that this
-    version would see.  It says nothing about weights whose roles are unknown.
+    for then B is no derivative of A that keeps the width, and the statement says that
+    no more would have been seen.  It says nothing about weights whose roles are
+    unknown, or that are constant.
     """
     if any(test.ran and test.name != hash_test.NAME for test in tests):
         return True
     reasons = {test.reason for test in tests if not test.ran}
-    return reasons == {NotRun.WIDTH_DIFFERS}
+    return NotRun.WIDTH_DIFFERS in reasons and not reasons & _BLIND
 
 
 def _no_evidence(tests: Sequence[TestResult]) -> str:

@@ -118,7 +118,8 @@ def _multiples(change: Values, parent: Values, half: Values) -> NDArray[np.bool_
     beside = max(_depth(low[known], high[known], best * x) for x in (0.8, 1.25))
     if depth < EXACT_MIN * int(known.sum()) or depth < STANDS_OUT * beside:
         return none
-    return moved & (low <= best) & (best <= high)
+    covered: NDArray[np.bool_] = moved & (low <= best) & (best <= high)
+    return covered
 
 
 def _deepest(low: Values, high: Values) -> float:

@@ -425,3 +425,14 @@ def test_gpt_neox_models_are_compared_by_the_same_tests(tmp_path: Path) -> None:
         "child": LineageClass.DERIVED,
         "twin": LineageClass.NO_EVIDENCE,
     }
+
+
+def test_fast_fingerprints_of_other_widths_say_what_little_they_would_have_seen(
+    tmp_path: Path,
+) -> None:
+    narrow = made.llama(3, width=64, neurons=96)
+    other = made.fingerprint(made.write(tmp_path, narrow), profile=Profile.FAST)
+    here = made.fingerprint(made.EXAMPLES / "llama-a", profile=Profile.FAST)
+    found = compare(here, other)
+    assert found.lineage is LineageClass.NO_EVIDENCE
+    assert "only unchanged tensors would have been seen" in found.statement
