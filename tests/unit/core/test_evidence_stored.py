@@ -28,7 +28,8 @@ from pedigree.evidence import (
 from worlds.evidences import TIME, digests, evidences, maximal_evidence
 from worlds.policies import derived, evidence
 
-SMALL = st.text(max_size=8)
+SMALL = st.text(max_size=5)
+"""At most 30 bytes as stored; formats have room for 32."""
 ANY = st.text(st.characters(exclude_categories=()), max_size=700)
 
 

@@ -36,9 +36,9 @@ from pedigree_operator.references import ReferencePlan, reconcile_reference
 from pedigree_operator.status import merge_patch
 
 Json = dict[str, Any]
-LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
+LEAVES = st.booleans() | st.integers() | st.text(max_size=3)
 VALUES = st.recursive(
-    LEAVES.filter(lambda leaf: leaf is not None),
+    LEAVES,
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.sampled_from("abcd"), inner, max_size=4)
