@@ -53,8 +53,6 @@ class Role(IntEnum):
     ROUTER_SHARED = 37
     """Weighs the expert that every token passes."""
     SINKS = 38
-    GATE_UP = 39
-    """Of adapters only: the factors of a fused matrix cannot be split."""
 
     @property
     def is_norm(self) -> bool:
@@ -77,7 +75,6 @@ NOTES = {
     "numbers were not used",
     "NormOffset": "norms are stored as their distance from one, as the model type says",
     "DoraMagnitude": "magnitudes of an adapter were left out; its factors were used",
-    "AdapterExperts": "factors for single experts were left out",
 }
 """What a map of roles may remark, by token.  Tokens are stored: never rename one."""
 

@@ -211,5 +211,4 @@ def test_role_numbers_are_stored_and_never_change() -> None:
         "RELATIVE_BIAS": 36,
         "ROUTER_SHARED": 37,
         "SINKS": 38,
-        "GATE_UP": 39,
     }
