@@ -212,10 +212,6 @@ class CanonicalReader:
             last = min(first + step, shape[0])
             yield self.rows(piece, np.arange(first, last, dtype=np.int64))
 
-    def raw_blocks(self, name: str) -> Iterator[bytes]:
-        """The stored bytes of a tensor, in order, in chunks; for hashing."""
-        return self._checkpoint.raw(name)
-
     def _finish(self, piece: Piece, values: NDArray[np.float32]) -> NDArray[np.float32]:
         result = canonical(values)
         if piece.offset:

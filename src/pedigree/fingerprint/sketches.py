@@ -10,28 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pedigree.fingerprint.roles import Role
-from pedigree.fingerprint.sampling import sketch_matrix
-from pedigree.fingerprint.spec import FingerprintSpec
-
 LARGEST = 127
-
-
-def sketch_rows(
-    rows: NDArray[np.floating], role: Role, spec: FingerprintSpec
-) -> NDArray[np.int8]:
-    """CountSketch rows of one role and quantise them.
-
-    Args:
-        rows: Shape (n, d), finite.
-        role: Which sketch matrix.
-        spec: Seed and width.
-
-    Returns:
-        Shape (n, spec.sketch), int8.
-    """
-    matrix = sketch_matrix(spec.seed, role, rows.shape[1], spec.sketch)
-    return quantise(rows.astype(np.float64) @ matrix)  # (n, d) @ (d, k) -> (n, k)
 
 
 def quantise(rows: NDArray[np.float64], columns: int | None = None) -> NDArray[np.int8]:
