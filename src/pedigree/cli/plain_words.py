@@ -134,8 +134,9 @@ CLASSES: Mapping[LineageClass, str] = {
     "is not at hand. The relation says what was done, the direction who came first "
     "where the weights tell. Independent models come out so at most once in a million "
     "comparisons or scans.",
-    LineageClass.COMMON_ANCESTOR: "Both descend from a third model and neither from "
-    "the other: each has a change that the other lacks.",
+    LineageClass.COMMON_ANCESTOR: "Both descend from a third model, and the model "
+    "asked about does not descend from the reference. It takes the third model to "
+    "tell, so only a scan says it.",
     LineageClass.SHARED_INIT: "Both were trained apart from the same random start, as "
     "two runs with one seed are. Their weights are dependent, but neither was made "
     "from what the other had learnt.",
