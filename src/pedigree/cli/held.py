@@ -8,12 +8,8 @@ signals take one more and read the tokenizer again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from pedigree.ranges import FileEntry, ModelSource, RangeSource
-
-if TYPE_CHECKING:
-    from pedigree.refs import ModelRef
+from pedigree.ranges import ModelSource, RangeSource, WrappedSource
 
 FILE_MAX_BYTES = 8 << 20
 """Larger files are read by ranges, as asked."""
@@ -21,7 +17,7 @@ HELD_MAX_BYTES = 24 << 20
 """Of one model, in memory."""
 
 
-class HeldSource:
+class HeldSource(WrappedSource):
     """A :class:`~pedigree.ranges.ModelSource` over another one.
 
     Args:
@@ -29,28 +25,9 @@ class HeldSource:
     """
 
     def __init__(self, source: ModelSource) -> None:
-        self._source = source
+        super().__init__(source)
         self._held: dict[str, bytes] = {}
         self._sizes = {entry.path: entry.size for entry in source.files()}
-
-    @property
-    def ref(self) -> ModelRef:
-        """Of the source."""
-        return self._source.ref
-
-    @property
-    def identity(self) -> str:
-        """Of the source."""
-        return self._source.identity
-
-    @property
-    def bytes_read(self) -> int:
-        """Bytes read from the source so far."""
-        return self._source.bytes_read
-
-    def files(self) -> tuple[FileEntry, ...]:
-        """Of the source."""
-        return self._source.files()
 
     def open(self, path: str) -> RangeSource:
         """Ranged reads of one listed file, of memory if it is small.

@@ -14,8 +14,13 @@ import hashlib
 from collections.abc import Sequence
 
 from pedigree.errors import SourceUnavailable, quote
-from pedigree.examine.wrapped import WrappedRange, WrappedSource
-from pedigree.ranges import ModelSource, RangeSource, read_spans
+from pedigree.ranges import (
+    ModelSource,
+    RangeSource,
+    WrappedRange,
+    WrappedSource,
+    read_spans,
+)
 
 BLOCK_BYTES = 64 << 10
 """A mark for each: 35 MB for a model of 140 GB (arbitrary)."""

@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pedigree.errors import SourceUnavailable
-from pedigree.examine.wrapped import WrappedRange, WrappedSource
-from pedigree.ranges import ModelSource, RangeSource
+from pedigree.ranges import ModelSource, RangeSource, WrappedRange, WrappedSource
 
 Cancelled = Callable[[], bool]
 """Asked before every read; True stops the examination."""
