@@ -38,8 +38,8 @@ class Subject:
         fingerprint: Of its weights.
         bytes_read: Bytes had from its source.
         seconds: Time it took.
-        source: Where it is; None for a stored fingerprint.
-        checkpoint: Its weights; None for a stored fingerprint.
+        source: Where it is; None if stored, or not held.
+        checkpoint: Its weights; None if stored, or not held.
     """
 
     name: str
@@ -110,8 +110,8 @@ def read_subject(
         profile: How much to keep; None for what suits the size of the model.  A
             stored fingerprint is what it is.
         salt: Secret that decides what is sampled, or None.
-        hold: Whether to keep small files in memory, up to
-            :data:`~pedigree.cli.held.HELD_MAX_BYTES`, as long as the subject lives.
+        hold: Whether the subject can be read from again: it keeps small files in
+            memory, up to :data:`~pedigree.cli.held.HELD_MAX_BYTES`, while it lives.
 
     Raises:
         PedigreeError: The model cannot be had or read.
@@ -125,9 +125,7 @@ def read_subject(
     from pedigree.sources import open_source
     from pedigree.tensors.checkpoint import Checkpoint
 
-    source: ModelSource = open_source(ref, source_settings())
-    if hold:
-        source = HeldSource(source)
+    source = HeldSource(open_source(ref, source_settings()))
     checkpoint = Checkpoint.open(source)
     with byte_progress(f"reading {text}") as progress:
         fingerprint = fingerprint_source(
@@ -143,8 +141,8 @@ def read_subject(
         fingerprint,
         source.bytes_read,
         time.perf_counter() - started,
-        source,
-        checkpoint,
+        source if hold else None,
+        checkpoint if hold else None,
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from made_models import EXAMPLES
 from pedigree.cli.held import FILE_MAX_BYTES, HELD_MAX_BYTES, HeldSource
 from pedigree.cli.models import read_subject, source_settings, to_ref
+from pedigree.fingerprint.source import fingerprint_source
 from pedigree.sources import open_source
 
 
@@ -56,7 +57,15 @@ def test_many_small_files_are_held_up_to_a_bound(tmp_path: Path) -> None:
 
 def test_a_held_model_has_the_same_fingerprint() -> None:
     model = str(EXAMPLES / "llama-a")
-    once, ranged = (read_subject(model, hold=hold) for hold in (True, False))
-    assert once.fingerprint.digest == ranged.fingerprint.digest
+    once = read_subject(model)
+    ranged = open_source(to_ref(model), source_settings())
+    assert once.fingerprint.digest == fingerprint_source(ranged).digest
     size = sum(path.stat().st_size for path in Path(model).iterdir())
     assert once.bytes_read <= size < ranged.bytes_read
+
+
+def test_a_subject_that_is_not_held_is_read_once_too_and_kept_by_nobody() -> None:
+    model = EXAMPLES / "llama-a"
+    subject = read_subject(str(model), hold=False)
+    assert (subject.source, subject.checkpoint) == (None, None)
+    assert subject.bytes_read <= sum(path.stat().st_size for path in model.iterdir())
