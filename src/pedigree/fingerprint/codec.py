@@ -10,7 +10,7 @@ The format is described in ``docs/format.md``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,7 @@ def _from_parts(
     }:
         raise ValueError("it has other facts than a fingerprint has")
     profile = Profile(metadata["profile"])
-    shape = _shape(metadata["shape"])
+    shape = checked_shape(metadata["shape"], _SIZES)
     layers, blocks = _axes(arrays, shape)
     parts = {name: array for name, array in arrays.items() if name not in _OWN}
     check_parts(parts, profile, largest(settings, shape, len(layers), len(blocks)))
@@ -204,8 +204,9 @@ def _notes(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _shape(value: dict[str, Any]) -> Shape:
-    if set(value) != set(_SIZES) or not all(type(v) is int for v in value.values()):
+def checked_shape(value: Mapping[str, Any], names: Collection[str]) -> Shape:
+    """Sizes of those names and no others, within what models have; else ValueError."""
+    if set(value) != set(names) or not all(type(v) is int for v in value.values()):
         raise ValueError("its sizes are not numbers")
     shape = Shape(**value)
     sizes = (shape.layers, shape.width, shape.neurons, shape.vocabulary)

@@ -18,11 +18,8 @@ from pedigree.fingerprint.model import NO_DIGEST, Fingerprint, Shape, TensorReco
 from pedigree.fingerprint.records import WEIGHTS_MAX
 from pedigree.fingerprint.roles import Part, Role, Slot
 from pedigree.fingerprint.spec import (
-    AXIS_MAX,
     BLOCKS_MAX,
-    LAYERS_MAX,
     SPEC_V1,
-    VOCABULARY_MAX,
     FingerprintSpec,
     Profile,
 )
@@ -99,13 +96,17 @@ def from_parts(
         ValueError, KeyError, TypeError: It is not one of version 1.
     """
     # The codec knows this module.
-    from pedigree.fingerprint.codec import checked_architecture, checked_reason
+    from pedigree.fingerprint.codec import (
+        checked_architecture,
+        checked_reason,
+        checked_shape,
+    )
 
     if set(metadata) != {"architecture", "reason", "shape", "spec"}:
         raise ValueError("it has other facts than a fingerprint has")
     if {name: dtype_name(array) for name, array in arrays.items()} != _DTYPES:
         raise ValueError("it has other arrays than a fingerprint has")
-    shape = _shape(metadata["shape"])
+    shape = checked_shape(metadata["shape"], _SIZES)
     layers = tuple(arrays["layers"].tolist())
     blocks = tuple((int(a), int(b)) for a, b in arrays["blocks"].tolist())
     _check_shapes(arrays, shape, layers, blocks)
@@ -120,17 +121,6 @@ def from_parts(
         blocks=blocks,
         parts={f"v1.{name}": arrays[name] for name in _SKETCHES},
     )
-
-
-def _shape(value: Mapping[str, Any]) -> Shape:
-    if set(value) != set(_SIZES) or not all(type(v) is int for v in value.values()):
-        raise ValueError("its sizes are not numbers")
-    shape = Shape(**value)
-    sizes = (shape.layers, shape.width, shape.neurons, shape.vocabulary)
-    limits = (LAYERS_MAX, AXIS_MAX, AXIS_MAX, VOCABULARY_MAX)
-    if any(not 0 <= size <= most for size, most in zip(sizes, limits, strict=True)):
-        raise ValueError(f"it has the sizes {sizes}, allowed are {limits}")
-    return shape
 
 
 def _records(arrays: Mapping[str, NDArray[Any]]) -> tuple[TensorRecord, ...]:

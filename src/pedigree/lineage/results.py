@@ -114,6 +114,10 @@ class TestResult:
         return self.reason is None
 
 
+FAR = 2.0
+"""Distance of relatives whose weights cannot be laid side by side."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """What two models are to each other.
@@ -150,3 +154,16 @@ class Comparison:
     directions: tuple[DirectionFinding, ...] = ()
     layer_map: LayerMap | None = None
     change: float | None = None
+
+    @property
+    def distance(self) -> float:
+        """How far two relatives are apart: 0 if identical, else the size of the change.
+
+        From 1 to :data:`FAR` by effect where weights cannot be laid side by side.
+        """
+        if self.lineage is LineageClass.IDENTICAL:
+            return 0.0
+        if self.change is not None:
+            return self.change
+        effect = self.deciding.effect if self.deciding else 0.0
+        return FAR - min(1.0, max(0.0, effect))

@@ -31,13 +31,11 @@ from pedigree.lineage.compare import compare
 from pedigree.lineage.direction import ENOUGH, combined
 from pedigree.lineage.findings import Relation
 from pedigree.lineage.merges import MergeFinding, explain_merge
-from pedigree.lineage.results import Comparison
+from pedigree.lineage.results import FAR, Comparison
 
 Progress = Callable[[int, int], None]
 """Called with (pairs done, pairs in all)."""
 KIN = (LineageClass.IDENTICAL, LineageClass.DERIVED, LineageClass.COMMON_ANCESTOR)
-_FAR = 2.0
-"""Distance of relatives whose weights cannot be laid side by side."""
 _AGAINST = 100.0
 """Cost of an edge against a mark."""
 _CARRIED = 0.5
@@ -201,7 +199,7 @@ def _measured(
         comparison = found[names[i], names[j]]
         if comparison.lineage not in KIN:
             continue
-        distances[i, j] = distances[j, i] = _distance(comparison)
+        distances[i, j] = distances[j, i] = comparison.distance
         odds = combined(comparison.directions)
         marks[i, j], marks[j, i] = odds, -odds
         strong = {x.direction for x in comparison.directions if x.log_odds >= ENOUGH}
@@ -212,19 +210,10 @@ def _measured(
     return _Measured(distances, marks, steps, excluded)
 
 
-def _distance(comparison: Comparison) -> float:
-    if comparison.lineage is LineageClass.IDENTICAL:
-        return 0.0
-    if comparison.change is not None:
-        return comparison.change
-    effect = comparison.deciding.effect if comparison.deciding else 0.0
-    return _FAR - min(1.0, max(0.0, effect))
-
-
 def _rooted(of: _Measured) -> tuple[int, bool, list[int]]:
     """The root, whether marks chose it, and the parent of each model."""
     n = len(of.distances)
-    centre = np.where(np.isfinite(of.distances), of.distances, _FAR).sum(axis=1)
+    centre = np.where(np.isfinite(of.distances), of.distances, FAR).sum(axis=1)
     earlier = np.clip(of.marks, -ENOUGH, ENOUGH).sum(axis=1)
     steps = of.steps.sum(axis=1)
     ranked = sorted(

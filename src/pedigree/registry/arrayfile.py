@@ -11,13 +11,11 @@ from __future__ import annotations
 import hashlib
 import io
 import mmap
-import os
 import struct
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +23,7 @@ from numpy.typing import NDArray
 from pedigree.digests import Digest, canonical_json
 from pedigree.errors import ArtifactError, SourceRefused, SourceUnavailable, quote
 from pedigree.limits import DEFAULT
-from pedigree.registry.files import sync_folder
+from pedigree.registry.files import place_whole
 from pedigree.tensors.header import PREFIX_BYTES, header_length, parse_header
 
 _NUMPY = {
@@ -71,31 +69,14 @@ def write_arrays(
     """
     ordered = sorted(arrays.items(), key=_place)
     header = _header(ordered, metadata)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=folder, prefix=".part.", delete=False
-        ) as part:
-            try:
-                digest = _write(part, header, ordered)
-                part.flush()
-                os.fsync(part.fileno())
-                Path(part.name).chmod(0o644)
-                Path(part.name).replace(array_path(folder, digest))
-            except BaseException:
-                Path(part.name).unlink(missing_ok=True)
-                raise
-        sync_folder(folder)
-    except PermissionError as error:
-        raise SourceRefused(
-            f"{folder} cannot be written: {error.strerror}", reason="Forbidden"
-        ) from error
-    except OSError as error:
-        raise SourceUnavailable(
-            f"{folder} cannot be written: {error.strerror or error}",
-            reason="WriteFailed",
-        ) from error
-    return digest
+    digests: list[Digest] = []
+
+    def fill(part: IO[bytes]) -> Path:
+        digests.append(_write(part, header, ordered))
+        return array_path(folder, digests[0])
+
+    place_whole(folder, fill, prefix=".part.", what=folder)
+    return digests[0]
 
 
 def encode_arrays(arrays: Mapping[str, Column], metadata: Mapping[str, Any]) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from pedigree.errors import SourceRefused, SourceUnavailable
 
@@ -20,13 +22,36 @@ def write_whole(path: Path, data: bytes) -> None:
         SourceUnavailable: The disk is full or failing (reason ``WriteFailed``).
         SourceRefused: This process may not write there (reason ``Forbidden``).
     """
+
+    def fill(part: IO[bytes]) -> Path:
+        part.write(data)
+        return path
+
+    place_whole(path.parent, fill, prefix=f".{path.name}.", what=path)
+
+
+def place_whole(
+    folder: Path, fill: Callable[[IO[bytes]], Path], *, prefix: str, what: Path
+) -> None:
+    """Fill a new file and put it in its place; see :func:`write_whole`.
+
+    Args:
+        folder: Where the file will be; made if it is not there.
+        fill: Writes the content and returns the path that the file gets.
+        prefix: Of the file's name until then.
+        what: Named in errors.
+
+    Raises:
+        SourceUnavailable: As :func:`write_whole`.
+        SourceRefused: As :func:`write_whole`.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
+            dir=folder, prefix=prefix, delete=False
         ) as part:
             try:
-                part.write(data)
+                path = fill(part.file)
                 part.flush()
                 os.fsync(part.fileno())
                 Path(part.name).chmod(0o644)
@@ -34,14 +59,14 @@ def write_whole(path: Path, data: bytes) -> None:
             except BaseException:
                 Path(part.name).unlink(missing_ok=True)
                 raise
-        sync_folder(path.parent)
+        sync_folder(folder)
     except PermissionError as error:
         raise SourceRefused(
-            f"{path} cannot be written: {error.strerror}", reason="Forbidden"
+            f"{what} cannot be written: {error.strerror}", reason="Forbidden"
         ) from error
     except OSError as error:
         raise SourceUnavailable(
-            f"{path} cannot be written: {error.strerror or error}",
+            f"{what} cannot be written: {error.strerror or error}",
             reason="WriteFailed",
         ) from error
 

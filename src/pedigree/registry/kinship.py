@@ -19,7 +19,7 @@ from pedigree.lineage.compare import compare
 from pedigree.lineage.direction import FOSSIL, combined
 from pedigree.lineage.findings import Relation, RelationFinding
 from pedigree.lineage.merges import MergeFinding, explain_merge
-from pedigree.lineage.results import Comparison
+from pedigree.lineage.results import FAR, Comparison
 from pedigree.lineage.siblings import Seen, Sibling, central, see, sibling_of
 
 KIN_MAX = 16
@@ -34,8 +34,6 @@ SURE = 5.0
 _LATER = -1.0
 """Log-odds of descent below which a reference is put after the others."""
 _NEARER = 1.25
-_FAR = 2.0
-"""Distance of relatives whose weights cannot be laid side by side."""
 _GENERATIONS_MAX = 32
 
 
@@ -72,7 +70,7 @@ def settle(
         parents: What the registry records of a reference's parents, by name.
     """
     distances = {
-        name: _distance(c) for name, c in comparisons.items() if c.lineage.descends
+        name: c.distance for name, c in comparisons.items() if c.lineage.descends
     }
     kin = sorted(distances, key=lambda name: (distances[name], name))[:KIN_MAX]
     if len(kin) < 2:
@@ -97,7 +95,7 @@ def settle(
         if name == centre and not later and not ages.recorded(name, left):
             distances[name] *= ROOT_DISCOUNT
         if combined(comparisons[name].directions) <= _LATER:
-            distances[name] += _FAR
+            distances[name] += FAR
     return Kinship(told, distances, siblings, merge)
 
 
@@ -135,15 +133,6 @@ class _Ages:
             level -= found
             found |= level
         return found
-
-
-def _distance(comparison: Comparison) -> float:
-    if comparison.lineage is LineageClass.IDENTICAL:
-        return 0.0
-    if comparison.change is not None:
-        return comparison.change
-    effect = comparison.deciding.effect if comparison.deciding else 0.0
-    return _FAR - min(1.0, max(0.0, effect))
 
 
 def _siblings(
