@@ -174,13 +174,6 @@ def _chance(deciding: TestResult | None, log10_p: float) -> str:
     )
 
 
-_BLIND = {
-    NotRun.UNKNOWN_ARCHITECTURE,
-    NotRun.ADAPTER_WEIGHTS,
-    NotRun.NOTHING_INFORMATIVE,
-}
-
-
 def _could_see(tests: Sequence[TestResult]) -> bool:
     """Whether finding nothing says anything.
 
@@ -192,7 +185,7 @@ def _could_see(tests: Sequence[TestResult]) -> bool:
     if any(test.ran and test.name != hash_test.NAME for test in tests):
         return True
     reasons = {test.reason for test in tests if not test.ran}
-    return NotRun.WIDTH_DIFFERS in reasons and not reasons & _BLIND
+    return NotRun.WIDTH_DIFFERS in reasons and NotRun.NOTHING_INFORMATIVE not in reasons
 
 
 def _no_evidence(tests: Sequence[TestResult]) -> str:

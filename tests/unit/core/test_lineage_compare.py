@@ -436,3 +436,10 @@ def test_fast_fingerprints_of_other_widths_say_what_little_they_would_have_seen(
     found = compare(here, other)
     assert found.lineage is LineageClass.NO_EVIDENCE
     assert "only unchanged tensors would have been seen" in found.statement
+
+
+def test_constant_weights_of_another_width_say_nothing_at_all(tmp_path: Path) -> None:
+    flat = {n: np.ones_like(v) for n, v in made.llama(3, width=64).items()}
+    other = made.fingerprint(made.write(tmp_path, flat), profile=Profile.FAST)
+    here = made.fingerprint(made.EXAMPLES / "llama-a", profile=Profile.FAST)
+    assert compare(here, other).lineage is LineageClass.INCONCLUSIVE

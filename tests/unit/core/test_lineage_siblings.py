@@ -82,14 +82,32 @@ def test_a_sibling_carries_nothing_of_what_the_other_changed(make: Make) -> None
             made.noise(TUNED, 0.05, seed=4), {n: TUNED[n] - ROOT[n] for n in ROOT}
         ),
         _mixed(made.noise(ROOT, 0.1, seed=3), TUNED, 0.4),
+        _mixed(made.noise(ROOT, 0.1, seed=3), TUNED, 0.25),
         _layers_of(made.noise(ROOT, 0.1, seed=3), TUNED, 1),
     ],
-    ids=["tuned", "noise", "int8", "rescaled", "merged", "one layer"],
+    ids=[
+        "tuned",
+        "noise",
+        "int8",
+        "rescaled",
+        "merged",
+        "a quarter",
+        "one layer",
+    ],
 )
 def test_what_descends_is_not_called_a_sibling(
     make: Make, weights: made.Weights
 ) -> None:
     assert sibling_of("root", make(ROOT), make(TUNED), make(weights)) is None
+
+
+def test_one_layer_of_many_is_seen_though_the_mean_hardly_moves(make: Make) -> None:
+    root = made.llama(1, layers=12)
+    tuned = made.noise(root, 0.1, seed=2)
+    own = made.noise(root, 0.1, seed=3)
+    assert sibling_of("root", make(root), make(tuned), make(own)) is not None
+    kept = _layers_of(own, tuned, 5)
+    assert sibling_of("root", make(root), make(tuned), make(kept)) is None
 
 
 def test_a_step_on_the_way_to_the_other_is_not_ruled_out(make: Make) -> None:
