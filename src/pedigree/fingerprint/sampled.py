@@ -72,12 +72,12 @@ class BitReader:
         """The first values of a tensor of any rank, shape (at most ``most``,)."""
         info = self._checkpoint.tensors[piece.name]
         plain = piece.layout is Layout.PLAIN and piece.index < 0 and not piece.offset
-        bits = DTYPES[info.dtype].bits
+        plain = plain and info.coding is None
         if info.count <= most or not plain or piece.rows is not None:
             if len(self.shape(piece)) < 2:
                 return bits_of(self._reader.vector(piece))[:most]
             return bits_of(self._checkpoint.read(piece.name).reshape(-1))[:most]
-        size = most * bits // 8
+        size = most * DTYPES[info.dtype].bits // 8
         raw = next(self._checkpoint.raw(piece.name))[:size]
         return self.decoded(piece, raw)
 
@@ -86,9 +86,12 @@ class BitReader:
     ) -> Iterator[tuple[int, int]] | None:
         """Ranges of rows (of values, for vectors) that can be read as stored bytes.
 
-        None where stored values are not in canonical order, or share bytes.
+        None where stored values are not in canonical order, or share bytes, or are
+        coded.
         """
         info, shape = self._checkpoint.tensors[piece.name], self.shape(piece)
+        if info.coding is not None:
+            return None
         bits = DTYPES[info.dtype].bits
         whole = piece.index < 0 and piece.rows is None and info.count > 0
         if piece.layout is not Layout.PLAIN or piece.offset or bits % 8 or not shape:
@@ -109,6 +112,12 @@ class BitReader:
             )
         found = self._reader.raw_rows(piece, np.arange(first, last, dtype=np.int64))
         return found or b""
+
+    def row_blocks(self, piece: Piece, block_bytes: int) -> Iterator[tuple[int, int]]:
+        """Ranges of rows of a matrix that :meth:`rows` reads without the others."""
+        height, width = self.shape(piece)
+        step = max(1, block_bytes // max(1, 4 * width))
+        return ((a, min(a + step, height)) for a in range(0, height, step))
 
     def everything(self, piece: Piece) -> Bits:
         """A whole canonical tensor, whatever its layout."""

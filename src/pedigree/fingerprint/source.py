@@ -9,7 +9,7 @@ have another fingerprint of the same model.
 from __future__ import annotations
 
 from pedigree.fingerprint.build import Progress, build_fingerprint
-from pedigree.fingerprint.hints import read_hints
+from pedigree.fingerprint.hints import hints_of, read_hints
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.fingerprint.spec import Profile
 from pedigree.fingerprint.vocabulary import read_vocabulary
@@ -46,10 +46,11 @@ def fingerprint_source(
         SourceError: The bytes could not be had.
     """
     weights = Checkpoint.open(source, limits) if checkpoint is None else checkpoint
+    own = weights.config  # the file that the weights are in knows better than another
     return build_fingerprint(
         weights,
         vocabulary=read_vocabulary(source, limits, remarks),
-        hints=read_hints(source, limits),
+        hints=hints_of(own) if own else read_hints(source, limits),
         profile=profile,
         salt=salt,
         progress=progress,

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 1 << 20
 """Stored bytes at once; does not change any output."""
+CODED_BYTES = 16 << 20
+"""float32 bytes at once of a matrix whose rows must be decoded; does not change any
+output."""
 _WORKERS = 2
 
 
@@ -134,6 +137,12 @@ class WholePass(AbstractContextManager["WholePass"]):
         """All canonical bits in order; of matrices always whole rows."""
         reader = self._reader
         ranges = reader.block_ranges(piece, BLOCK_BYTES)
+        if ranges is None and reader.is_row_major(piece):
+            for first, last in reader.row_blocks(piece, CODED_BYTES):
+                with self._lock:
+                    found = reader.rows(piece, np.arange(first, last, dtype=np.int64))
+                yield found
+            return
         if ranges is None:
             with self._lock:  # transposed ones are kept by the reader
                 whole = reader.everything(piece)

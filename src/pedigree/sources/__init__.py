@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the bytes of a model come from: :func:`open_source` for a reference."""
+"""Where the bytes of a model come from: :func:`open_source` for a reference.
+
+Each kind of place has a module with two functions, ``open_model(ref, settings)`` and
+``resolve(ref, settings)``, imported when it is first asked for: clients of stores take
+long to import, and some are extras.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
 
 from pedigree.ranges import ModelSource
 from pedigree.refs import ModelRef, Scheme
@@ -10,30 +17,38 @@ from pedigree.sources.settings import SourceSettings
 
 __all__ = ["FileSource", "SourceSettings", "open_source", "resolve_identity"]
 
+_MODULES = {
+    Scheme.FILE: "files",
+    Scheme.HUB: "hub",
+    Scheme.S3: "objects",
+    Scheme.GCS: "objects",
+    Scheme.AZURE: "objects",
+    Scheme.OCI: "oci",
+    Scheme.HTTPS: "web",
+    Scheme.PVC: "claims",
+}
+
 
 def open_source(ref: ModelRef, settings: SourceSettings) -> ModelSource:
     """List a model where it is, pinned as far as its source can pin it.
 
     Args:
         ref: The reference.
-        settings: Roots, token, endpoint, bounds.
+        settings: Roots, credentials, endpoint, bounds.
 
     Raises:
         SourceRefused: The source said no; the reason says why.
         SourceUnavailable: The source failed for now.
     """
-    if ref.scheme is Scheme.FILE:
-        return FileSource(ref, settings)
-    # Imported only when used: the Hub's client takes long to import.
-    from pedigree.sources.hub import HubSource
-
-    return HubSource(ref, settings)
+    module = import_module(f"pedigree.sources.{_MODULES[ref.scheme]}")
+    source: ModelSource = module.open_model(ref, settings)
+    return source
 
 
 def resolve_identity(ref: ModelRef, settings: SourceSettings) -> tuple[ModelRef, str]:
     """Pinned reference and cheap identity of a model, without reading content.
 
-    One listing of a folder, or one call to the Hub.
+    One listing of a folder or bucket, or one call to the Hub or registry.
 
     Returns:
         The reference pinned as far as its source can, and the identity that
@@ -42,9 +57,6 @@ def resolve_identity(ref: ModelRef, settings: SourceSettings) -> tuple[ModelRef,
     Raises:
         SourceError: As :func:`open_source`.
     """
-    if ref.scheme is Scheme.FILE:
-        return ref, FileSource(ref, settings).identity
-    from pedigree.sources.hub import pin
-
-    pinned = pin(ref, settings)
-    return pinned, f"commit:{pinned.revision}"
+    module = import_module(f"pedigree.sources.{_MODULES[ref.scheme]}")
+    pinned, identity = module.resolve(ref, settings)
+    return pinned, identity

@@ -48,6 +48,16 @@ class _Seen:
     set back by the file's owner, the modification time can."""
 
 
+def open_model(ref: ModelRef, settings: SourceSettings) -> FileSource:
+    """List a folder; see :func:`pedigree.sources.open_source`."""
+    return FileSource(ref, settings)
+
+
+def resolve(ref: ModelRef, settings: SourceSettings) -> tuple[ModelRef, str]:
+    """See :func:`pedigree.sources.resolve_identity`."""
+    return ref, FileSource(ref, settings).identity
+
+
 class FileSource:
     """One model in a folder: a :class:`~pedigree.ranges.ModelSource`."""
 

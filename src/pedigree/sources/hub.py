@@ -48,6 +48,17 @@ _EXPIRED = frozenset({"Forbidden", "Unauthorized", "NotFound", "Refused"})
 _INFO_MAX_BYTES = 8 << 20
 
 
+def open_model(ref: ModelRef, settings: SourceSettings) -> HubSource:
+    """List a repository; see :func:`pedigree.sources.open_source`."""
+    return HubSource(ref, settings)
+
+
+def resolve(ref: ModelRef, settings: SourceSettings) -> tuple[ModelRef, str]:
+    """See :func:`pedigree.sources.resolve_identity`."""
+    pinned = pin(ref, settings)
+    return pinned, f"commit:{pinned.revision}"
+
+
 def pin(ref: ModelRef, settings: SourceSettings) -> ModelRef:
     """Resolve a revision to the commit it means now: one call to the Hub.
 

@@ -12,6 +12,24 @@ from pedigree.limits import DEFAULT, Limits
 
 HUB_ENDPOINT = "https://huggingface.co"
 
+CREDENTIALS = (
+    "HF_TOKEN",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_SAS_KEY",
+    "AZURE_STORAGE_ENDPOINT",
+    "OCI_USERNAME",
+    "OCI_PASSWORD",
+    "HTTPS_BEARER_TOKEN",
+)
+"""Keys that a Secret with credentials may have, and variables of the command line."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSettings:
@@ -23,6 +41,15 @@ class SourceSettings:
         hub_token: Token sent to the Hub endpoint, and to no other host; None or empty
             sends none.  Not shown in ``repr``.
         hub_endpoint: Base address of the Hub or of a mirror (``HF_ENDPOINT``).
+        credentials: Names and values of the variables that the stores' own tools read
+            (``AWS_ACCESS_KEY_ID`` ...), each sent to its own store only; see
+            :data:`CREDENTIALS`.  Not shown in ``repr``.
+        private_hosts: Hosts (``host`` or ``host:port``) that may be asked although they
+            are at a private address or without TLS; None allows every host (the
+            command line on somebody's own machine).
+        connections: Requests to one source at once.
+        cache_dir: Where bytes had from remote sources are kept for the next try; None
+            keeps nothing.
         timeout_s: Seconds without an answer after which a request has failed.
         attempts: Tries of one request that fails for now, before giving up.
         limits: Bounds.
@@ -31,6 +58,10 @@ class SourceSettings:
     file_roots: tuple[Path, ...] | None = None
     hub_token: str | None = field(default=None, repr=False)
     hub_endpoint: str = HUB_ENDPOINT
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    private_hosts: tuple[str, ...] | None = None
+    connections: int = 16
+    cache_dir: Path | None = None
     timeout_s: float = 30.0
     attempts: int = 3
     limits: Limits = DEFAULT
@@ -53,4 +84,5 @@ class SourceSettings:
             file_roots=file_roots,
             hub_token=env.get("HF_TOKEN") or None,
             hub_endpoint=endpoint,
+            credentials={name: env[name] for name in CREDENTIALS if env.get(name)},
         )

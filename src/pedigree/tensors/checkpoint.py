@@ -1,42 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model's weights as one map of tensors, read by ranges.
 
-Opening reads headers and the index only.  Every read after that is bounded, is
-decoded to float32 and is refused when a value is not finite.  Formats other than
-safetensors are not read here.
+Opening reads headers and the index only, see :mod:`pedigree.tensors.opening`.  Every
+read after that is bounded, is decoded to float32 and is refused when a value is not
+finite.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import contextmanager
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pedigree.errors import ArtifactError, quote
 from pedigree.limits import DEFAULT, Limits
-from pedigree.manifest import is_ignored
-from pedigree.ranges import ModelSource, RangeSource
+from pedigree.ranges import ModelSource
 from pedigree.tensors.dtypes import DTYPES, decode
 from pedigree.tensors.finite import check_finite
-from pedigree.tensors.header import PREFIX_BYTES, header_length, parse_header
-from pedigree.tensors.layout import Header, TensorInfo
+from pedigree.tensors.held import HeldPieces
+from pedigree.tensors.layout import Coding, Extent, TensorInfo, WeightSet
 from pedigree.tensors.lines import check_rows, runs
-from pedigree.tensors.placement import check_placement, opening_remarks
-from pedigree.tensors.remarks import Remark
-from pedigree.tensors.shards import (
-    WeightFiles,
-    find_index,
-    with_index,
-    without_index,
-)
+from pedigree.tensors.opening import open_weights
 
 __all__ = ["Checkpoint", "TensorInfo"]
 
-_FIRST_READ_BYTES = 65_536
-"""Holds the whole header of most files, so that one read does (arbitrary)."""
 _CHUNK_BYTES = 4 << 20
 """Piece of a stream or of a large decode (arbitrary)."""
 
@@ -45,24 +36,23 @@ class Checkpoint:
     """The tensors of one model.
 
     Attributes:
+        form: Format of the weight files.
         tensors: By name, in order of name.
-        metadata: ``__metadata__`` of each file, by path.
+        metadata: What each file says of itself, by path.
         remarks: What is worth telling and does not prevent reading.
+        config: What the weight files say of the architecture, with the keys of
+            ``config.json``; empty when that file says it.
     """
 
-    def __init__(
-        self,
-        files: Mapping[str, RangeSource],
-        tensors: Mapping[str, TensorInfo],
-        metadata: Mapping[str, Mapping[str, str]],
-        remarks: Sequence[Remark],
-        limits: Limits,
-    ) -> None:
-        self.tensors: Mapping[str, TensorInfo] = MappingProxyType(dict(tensors))
-        self.metadata = metadata
-        self.remarks = tuple(remarks)
-        self._files = files
+    def __init__(self, weights: WeightSet, limits: Limits) -> None:
+        self.form = weights.form
+        self.tensors: Mapping[str, TensorInfo] = MappingProxyType(dict(weights.tensors))
+        self.metadata = weights.metadata
+        self.remarks = weights.remarks
+        self.config: Mapping[str, Any] = weights.config
+        self._files = weights.files
         self._limits = limits
+        self._held = HeldPieces()
 
     @classmethod
     def open(cls, source: ModelSource, limits: Limits = DEFAULT) -> Checkpoint:
@@ -73,20 +63,10 @@ class Checkpoint:
             limits: Bounds.
 
         Raises:
-            ArtifactError: No safetensors file (``NoReadableWeights``), a header or
-                index is refused (reasons of :mod:`pedigree.tensors.header` and
-                :mod:`pedigree.tensors.shards`), or header and index disagree
-                (``DuplicateTensor``, ``MissingTensor``).
+            ArtifactError: See :func:`~pedigree.tensors.opening.open_weights`.
             SourceError: The bytes could not be had.
         """
-        weights = _find_weights(source, limits)
-        files = {path: source.open(path) for path in weights.paths}
-        headers = {path: _read_header(file, limits) for path, file in files.items()}
-        tensors = _merge(headers, set(weights.placement.values()), limits)
-        remarks = opening_remarks(weights, headers, tensors)
-        check_placement(weights, tensors)
-        metadata = {path: header.metadata for path, header in headers.items()}
-        return cls(files, tensors, metadata, remarks, limits)
+        return cls(open_weights(source, limits), limits)
 
     @property
     def parameters(self) -> int:
@@ -111,6 +91,9 @@ class Checkpoint:
         """
         info = self.tensors[name]
         self._check_budget(info, info.count)
+        if info.coding is not None:
+            every = np.arange(info.lines, dtype=np.int64)
+            return self._decoded(info, info.coding, every).reshape(info.shape)
         raw_chunks = list(self.raw(name))
         return self._finish(info, b"".join(raw_chunks), info.shape)
 
@@ -135,8 +118,20 @@ class Checkpoint:
         row_shape = info.shape[1:]
         per_row = int(np.prod(row_shape, dtype=object)) if row_shape else 1
         height = info.shape[0] if info.shape else 0
+        if info.coding is not None:
+            return self._coded_rows(info, np.asarray(rows, np.int64), height)
         found = self._read_lines(info, rows, per_row, height)
         return found.reshape(len(found), *row_shape)
+
+    def _coded_rows(
+        self, info: TensorInfo, rows: NDArray[np.int64], height: int
+    ) -> NDArray[np.float32]:
+        check_rows(info, rows, height)
+        if len(info.shape) == 1:
+            return self.read(info.name)[rows]
+        per_row = info.lines // height if height else 0
+        lines = (rows[:, None] * per_row + np.arange(per_row)).reshape(-1)
+        return self.read_lines(info.name, lines).reshape(rows.size, *info.shape[1:])
 
     def read_lines(
         self, name: str, lines: Sequence[int] | NDArray[np.int64]
@@ -161,9 +156,8 @@ class Checkpoint:
             SourceError: The bytes could not be had.
         """
         info = self.tensors[name]
-        per_line = info.shape[-1] if info.shape else 1
-        height = info.count // per_line if info.shape and per_line else 0
-        return self._read_lines(info, lines, per_line, height)
+        height = info.lines if info.shape else 0
+        return self._read_lines(info, lines, info.columns, height)
 
     def _read_lines(
         self,
@@ -175,6 +169,8 @@ class Checkpoint:
         """Shape (len(lines), per_line)."""
         wanted = np.asarray(lines, np.int64).reshape(-1)  # (k,)
         check_rows(info, wanted, height)
+        if info.coding is not None:
+            return self._decoded(info, info.coding, wanted)
         if per_line * DTYPES[info.dtype].bits % 8:  # lines that share a byte
             return self.read(info.name).reshape(height, per_line)[wanted]
         self._check_budget(info, per_line * wanted.size)
@@ -185,7 +181,8 @@ class Checkpoint:
         """Stored bytes of some lines of a tensor; see :meth:`read_lines`.
 
         Returns:
-            None for a sub-byte type of which lines share a byte.
+            None where lines have no bytes of their own: for a sub-byte type of which
+            they share one, and for tensors with a coding.
 
         Raises:
             KeyError: No such tensor.
@@ -194,13 +191,39 @@ class Checkpoint:
             SourceError: The bytes could not be had.
         """
         info = self.tensors[name]
-        per_line = info.shape[-1] if info.shape else 1
-        height = info.count // per_line if info.shape and per_line else 0
-        check_rows(info, lines, height)
-        if per_line * DTYPES[info.dtype].bits % 8:
+        check_rows(info, lines, info.lines if info.shape else 0)
+        if info.coding is not None or info.columns * DTYPES[info.dtype].bits % 8:
             return None
-        self._check_budget(info, per_line * lines.size)
-        return self._stored_lines(info, lines, per_line)
+        self._check_budget(info, info.columns * lines.size)
+        return self._stored_lines(info, lines, info.columns)
+
+    def extents(self, name: str, lines: NDArray[np.int64]) -> list[Extent]:
+        """Which bytes :meth:`read_lines` would read, for whoever plans reads.
+
+        Raises:
+            KeyError: No such tensor.
+            IndexError: A line is outside the tensor.
+        """
+        info = self.tensors[name]
+        check_rows(info, lines, info.lines if info.shape else 0)
+        if info.coding is not None:
+            return list(info.coding.extents(lines))
+        line_bits = info.columns * DTYPES[info.dtype].bits
+        if line_bits % 8:
+            return [Extent(info.path, info.begin, info.nbytes)]
+        ranges = runs(lines, info.begin, line_bits // 8)
+        return [Extent(info.path, *each) for each in ranges]
+
+    def _decoded(
+        self, info: TensorInfo, coding: Coding, lines: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Shape (len(lines), columns), finite."""
+        self._check_budget(info, info.columns * lines.size)
+        pieces = self._held.read(self._files, coding.extents(lines))
+        with _about(info):
+            values = coding.decode(pieces, lines)
+        check_finite(values, name=info.name, path=info.path)
+        return values
 
     def _stored_lines(
         self, info: TensorInfo, lines: NDArray[np.int64], per_line: int
@@ -260,86 +283,21 @@ class Checkpoint:
     def _finish(
         self, info: TensorInfo, raw: bytes, shape: tuple[int, ...]
     ) -> NDArray[np.float32]:
-        try:
+        with _about(info):
             values = decode(raw, info.dtype)
-        except ArtifactError as error:
-            raise ArtifactError(
-                f"tensor {quote(info.name)}: {error.message}",
-                reason=error.reason,
-                hint=error.hint,
-                path=info.path,
-            ) from error
         check_finite(values, name=info.name, path=info.path)
         return values.reshape(shape)
 
 
-def _find_weights(source: ModelSource, limits: Limits) -> WeightFiles:
-    sizes = {
-        entry.path: entry.size for entry in source.files() if not is_ignored(entry.path)
-    }
-    paths = sorted(sizes)
-    index_path = find_index(paths)
-    if index_path is None:
-        weights = without_index(paths)
-    else:
-        size = sizes[index_path]
-        if size > limits.json_max_bytes:
-            raise ArtifactError(
-                f"index {quote(index_path)} is {size} bytes, "
-                f"allowed are {limits.json_max_bytes}",
-                reason="LimitExceeded",
-                path=index_path,
-            )
-        text = source.open(index_path).read(0, size)
-        weights = with_index(index_path, text, paths, limits)
-    if not weights.paths:
+@contextmanager
+def _about(info: TensorInfo) -> Iterator[None]:
+    """Has errors say which tensor they are about."""
+    try:
+        yield
+    except ArtifactError as error:
         raise ArtifactError(
-            f"model has no safetensors file among its {len(paths)} files, "
-            "wanted at least one",
-            reason="NoReadableWeights",
-            hint="publish the weights as safetensors",
-        )
-    return weights
-
-
-def _read_header(file: RangeSource, limits: Limits) -> Header:
-    data = file.read(0, min(file.size, _FIRST_READ_BYTES))
-    wanted = PREFIX_BYTES + header_length(
-        data[:PREFIX_BYTES], path=file.path, file_size=file.size, limits=limits
-    )
-    if wanted > len(data):
-        data += file.read(len(data), wanted - len(data))
-    return parse_header(data, path=file.path, file_size=file.size, limits=limits)
-
-
-def _merge(
-    headers: Mapping[str, Header], shards: set[str], limits: Limits
-) -> dict[str, TensorInfo]:
-    """All tensors by name; parts in folders are told apart by their folder."""
-    found: dict[str, TensorInfo] = {}
-    for path, header in headers.items():
-        in_folder = "/" in path and path not in shards
-        folder = path.rpartition("/")[0] + "/" if in_folder else ""
-        for info in header.tensors:
-            name = folder + info.name
-            if name in found:
-                raise ArtifactError(
-                    f"tensor {quote(name)} is in {quote(found[name].path)} and in "
-                    f"{quote(path)}, wanted one of them; servers disagree on which "
-                    "counts",
-                    reason="DuplicateTensor",
-                    path=path,
-                )
-            found[name] = replace(info, name=name) if folder else info
-    if len(found) > limits.tensors_max:
-        raise ArtifactError(
-            f"model has {len(found)} tensors, allowed are {limits.tensors_max}",
-            reason="LimitExceeded",
-        )
-    if not found:
-        raise ArtifactError(
-            f"weight files {quote(sorted(headers))} hold no tensor, wanted weights",
-            reason="NoReadableWeights",
-            path=next(iter(headers)),
-        )
-    return dict(sorted(found.items()))
+            f"tensor {quote(info.name)}: {error.message}",
+            reason=error.reason,
+            hint=error.hint,
+            path=info.path,
+        ) from error

@@ -35,9 +35,48 @@ def test_a_hub_reference_prints_as_it_is_read(
     assert refs.parse(str(ref)) == ref
 
 
+_PREFIXES = (
+    "",
+    "file://",
+    "file:///",
+    "hf://",
+    "hf://org/repo@",
+    "hf://org/repo#",
+    "s3://",
+    "gs://bucket/",
+    "az://bucket/key@",
+    "oci://",
+    "oci://host/name:",
+    "https://",
+    "https://host/",
+    "pvc://",
+    "pvc://claim/",
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hf://org/repo@main#model-Q4_K_M.gguf",
+        "s3://bucket",
+        "s3://bucket/models/a",
+        "gs://bucket/model.gguf@1700000000000000",
+        "az://container/model",
+        "oci://ghcr.io/org/model:v1",
+        "oci://localhost:5000/model@sha256:" + "0a" * 32,
+        "oci://ghcr.io/org/model",
+        "https://host:8443/a/model.gguf@sha256:" + "0a" * 32,
+        "pvc://claim",
+        "pvc://claim/a/b",
+    ],
+)
+def test_every_kind_of_reference_prints_as_it_is_written(text: str) -> None:
+    assert str(refs.parse(text)) == text
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_a_reference_or_a_named_error(text: str) -> None:
-    for prefix in ("", "file://", "file:///", "hf://", "hf://org/repo@"):
+    for prefix in _PREFIXES:
         try:
             ref = refs.parse(prefix + text)
         except ModelRefError:  # any other error fails the test
@@ -49,7 +88,20 @@ def test_any_text_is_a_reference_or_a_named_error(text: str) -> None:
     ("text", "said"),
     [
         ("llama", "names no scheme"),
-        ("s3://bucket/model", "understood are file, hf"),
+        ("ftp://host/model", "understood are file, hf"),
+        ("s3://B", "wanted 3 to 63 lower-case"),
+        ("s3://bucket/a/../b", "wanted a plain path"),
+        ("s3://bucket/a@", "wanted the version of one object"),
+        ("hf://org/repo#a/../b", "wanted a plain path"),
+        ("hf://org/repo#", "wanted a plain path"),
+        ("oci://ghcr.io", "wanted lower-case path parts"),
+        ("oci://ghcr.io/Model", "wanted lower-case path parts"),
+        ("oci://ghcr.io/model@sha256:12", "wanted sha256: and 64 hex digits"),
+        ("https://user:word@host/model.gguf", "without user and password"),
+        ("https://host", "wanted the path of a file"),
+        ("https://host/a/model.gguf?token=1", "wanted the path of a file"),
+        ("pvc://Claim/a", "wanted the name of a PersistentVolumeClaim"),
+        ("pvc://claim/../a", "wanted a plain path"),
         ("file://models/a", "wanted an absolute one"),
         ("file:////models/a", "wanted an absolute one"),
         ("file:///models/../etc", "'..'"),
@@ -68,12 +120,16 @@ def test_a_wrong_reference_says_what_was_wanted(text: str, said: str) -> None:
         refs.parse(text)
 
 
-def test_only_a_full_commit_is_pinned() -> None:
+def test_only_what_cannot_move_is_pinned() -> None:
     assert refs.parse("hf://org/repo@" + "a1" * 20).pinned
     assert not refs.parse("hf://org/repo@" + "a1" * 19).pinned
     assert not refs.parse("hf://org/repo@main").pinned
     assert not refs.parse("hf://org/repo").pinned
     assert not refs.parse("file:///models/a").pinned
+    assert refs.parse("oci://host/a@sha256:" + "0a" * 32).pinned
+    assert not refs.parse("oci://host/a:v1").pinned
+    assert refs.parse("s3://bucket/a@version").pinned
+    assert not refs.parse("s3://bucket/a").pinned
 
 
 def test_a_hostile_reference_is_not_shown_whole() -> None:

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of a model's files are its weights, and their headers, whatever the format.
+
+A model has weights in one format.  Where it has several, the one that servers prefer is
+read, and every file of the others is remarked on: see ``docs/formats.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pedigree.errors import ArtifactError
+from pedigree.limits import DEFAULT, Limits
+from pedigree.manifest import is_ignored
+from pedigree.ranges import ModelSource
+from pedigree.tensors.formats import SAFETENSORS, format_by_name
+from pedigree.tensors.layout import WeightSet
+from pedigree.tensors.safetensors_set import open_safetensors
+
+Sizes = Mapping[str, int]
+"""Bytes of each file of a model that counts, by path, sorted."""
+Opener = Callable[[ModelSource, Sizes, Limits], WeightSet]
+
+OPENERS: dict[str, Opener] = {
+    SAFETENSORS: open_safetensors,
+}
+"""Formats that are read, the one servers prefer first."""
+
+
+def open_weights(source: ModelSource, limits: Limits = DEFAULT) -> WeightSet:
+    """Read the headers of a model's weight files.
+
+    Args:
+        source: The model.
+        limits: Bounds.
+
+    Raises:
+        ArtifactError: No file in a format that is read (``NoReadableWeights``), or
+            reasons of the format's own module.
+        SourceError: The bytes could not be had.
+    """
+    sizes = {
+        entry.path: entry.size for entry in source.files() if not is_ignored(entry.path)
+    }
+    found = {format_by_name(path.removesuffix(".index.json")) for path in sizes}
+    for form, opener in OPENERS.items():
+        if form in found:
+            return opener(source, sizes, limits)
+    raise ArtifactError(
+        f"model has no weights that can be read among its {len(sizes)} files, wanted "
+        f"one of {', '.join(OPENERS)}",
+        reason="NoReadableWeights",
+        hint="publish the weights as safetensors",
+    )
