@@ -80,10 +80,12 @@ class Operator:
                 file_roots=config.file_roots,
                 deadline_s=config.examine_deadline_s,
                 memory_bytes=config.examine_memory_bytes,
+                private_hosts=config.private_hosts,
                 environment=environment,
             ),
             settings=SourceSettings(
                 file_roots=config.file_roots,
+                private_hosts=config.private_hosts,
                 hub_token=environment.get("HF_TOKEN"),
                 hub_endpoint=environment.get("HF_ENDPOINT") or HUB_ENDPOINT,
             ),

@@ -39,6 +39,9 @@ class Config:
         port_file: ``PEDIGREE_PORT_FILE``: where the chosen port is written, if set.
         file_roots: ``PEDIGREE_FILE_ROOTS``, colon separated: ``file://`` models are
             read from below these folders only.
+        private_hosts: ``PEDIGREE_PRIVATE_HOSTS``, comma separated: hosts that may be
+            asked for models although they are at a private address or without TLS.
+            None by default: who writes references must not reach into the cluster.
         examine_concurrency: ``PEDIGREE_EXAMINE_CONCURRENCY``: examinations at once.
         examine_deadline_s: ``PEDIGREE_EXAMINE_DEADLINE_S``: then one is ended.
         examine_memory_bytes: ``PEDIGREE_EXAMINE_MEMORY_BYTES``: address space of one
@@ -57,6 +60,7 @@ class Config:
     metrics_port: int = 8080
     port_file: Path | None = None
     file_roots: tuple[Path, ...] = (Path("/models"),)
+    private_hosts: tuple[str, ...] = ()
     examine_concurrency: int = 2
     examine_deadline_s: float = 900.0
     examine_memory_bytes: int = 0
@@ -85,6 +89,11 @@ class Config:
             metrics_port=env.port("PEDIGREE_METRICS_PORT", 8080),
             port_file=env.path("PEDIGREE_PORT_FILE"),
             file_roots=_roots(env.text("PEDIGREE_FILE_ROOTS", "/models")),
+            private_hosts=tuple(
+                host.strip()
+                for host in env.text("PEDIGREE_PRIVATE_HOSTS").split(",")
+                if host.strip()
+            ),
             examine_concurrency=env.whole(
                 "PEDIGREE_EXAMINE_CONCURRENCY", 2, least=1, most=64
             ),

@@ -30,6 +30,7 @@ from pedigree.errors import (
     quote,
 )
 from pedigree.evidence import Evidence
+from pedigree.sources.settings import PRIVATE_HOSTS
 
 EXIT_OK = 0
 EXIT_NO_VERDICT = 3
@@ -92,6 +93,7 @@ class ExamineCommand:
         file_roots: ``file://`` models are read from below these only.
         deadline_s: Then the process is killed.
         memory_bytes: Address space it may use; 0 for no limit.
+        private_hosts: Hosts it may ask although they are private or without TLS.
         program: What is run; arguments are appended.
         environment: Where inherited variables are taken from.
     """
@@ -100,6 +102,7 @@ class ExamineCommand:
     file_roots: tuple[Path, ...]
     deadline_s: float
     memory_bytes: int = 0
+    private_hosts: tuple[str, ...] = ()
     program: Sequence[str] = (sys.executable, "-Im", "pedigree", "examine")
     environment: Mapping[str, str]
 
@@ -114,11 +117,12 @@ class ExamineCommand:
 
     def child_environment(self) -> dict[str, str]:
         """What of the environment a child sees."""
-        return {
+        inherited = {
             name: value
             for name, value in self.environment.items()
             if name in INHERITED or name.startswith(INHERITED_PREFIXES)
         }
+        return {**inherited, PRIVATE_HOSTS: ",".join(self.private_hosts)}
 
 
 async def examine(uri: str, command: ExamineCommand) -> Examined:

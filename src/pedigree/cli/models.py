@@ -85,15 +85,14 @@ def to_ref(text: str) -> ModelRef:
 def source_settings() -> SourceSettings:
     """Settings of sources for a person on their own machine.
 
-    The only place where the command reads ``HF_TOKEN`` and ``HF_ENDPOINT``.
+    The only place where the command reads the variables of stores.
+
+    Raises:
+        ConfigError: ``HF_ENDPOINT`` is no address.
     """
     from pedigree.sources import SourceSettings
-    from pedigree.sources.settings import HUB_ENDPOINT
 
-    return SourceSettings(
-        hub_token=os.environ.get("HF_TOKEN") or None,
-        hub_endpoint=os.environ.get("HF_ENDPOINT") or HUB_ENDPOINT,
-    )
+    return SourceSettings.from_env(os.environ)
 
 
 def read_subject(

@@ -14,6 +14,7 @@ from pedigree.ranges import ModelSource
 from pedigree.refs import ModelRef, Scheme
 from pedigree.sources.files import FileSource
 from pedigree.sources.settings import SourceSettings
+from pedigree.sources.within import WithinSource
 
 __all__ = ["FileSource", "SourceSettings", "open_source", "resolve_identity"]
 
@@ -42,7 +43,7 @@ def open_source(ref: ModelRef, settings: SourceSettings) -> ModelSource:
     """
     module = import_module(f"pedigree.sources.{_MODULES[ref.scheme]}")
     source: ModelSource = module.open_model(ref, settings)
-    return source
+    return source if ref.within is None else WithinSource(source, ref.within)
 
 
 def resolve_identity(ref: ModelRef, settings: SourceSettings) -> tuple[ModelRef, str]:

@@ -11,6 +11,8 @@ from pedigree.errors import ConfigError, quote
 from pedigree.limits import DEFAULT, Limits
 
 HUB_ENDPOINT = "https://huggingface.co"
+PRIVATE_HOSTS = "PEDIGREE_PRIVATE_HOSTS"
+"""Variable that tells an examination what its parent allows."""
 
 CREDENTIALS = (
     "HF_TOKEN",
@@ -70,7 +72,11 @@ class SourceSettings:
     def from_env(
         cls, env: Mapping[str, str], *, file_roots: tuple[Path, ...] | None = None
     ) -> SourceSettings:
-        """Settings with the Hub's own variables: ``HF_ENDPOINT`` and ``HF_TOKEN``.
+        """Settings with the variables that the stores' own tools read.
+
+        They are those of :data:`CREDENTIALS`, ``HF_ENDPOINT``, and
+        ``PEDIGREE_PRIVATE_HOSTS``: comma separated; unset allows every host, empty
+        none.
 
         Raises:
             ConfigError: The endpoint is no http or https address.
@@ -84,5 +90,12 @@ class SourceSettings:
             file_roots=file_roots,
             hub_token=env.get("HF_TOKEN") or None,
             hub_endpoint=endpoint,
+            private_hosts=_hosts(env.get(PRIVATE_HOSTS)),
             credentials={name: env[name] for name in CREDENTIALS if env.get(name)},
         )
+
+
+def _hosts(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    return tuple(host.strip() for host in text.split(",") if host.strip())

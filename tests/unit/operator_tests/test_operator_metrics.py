@@ -121,6 +121,7 @@ def test_settings_have_defaults_and_are_read() -> None:
             "PEDIGREE_AUDIT_URL": "https://audit/",
             "PEDIGREE_NO_MATCH": "Allow",
             "PEDIGREE_FILE_ROOTS": "/a:/b",
+            "PEDIGREE_PRIVATE_HOSTS": "minio.models:9000, registry.local",
             "PEDIGREE_EXAMINE_DEADLINE_S": "1.5",
             "PEDIGREE_METRICS_PORT": "0",
         }
@@ -130,6 +131,7 @@ def test_settings_have_defaults_and_are_read() -> None:
     assert config.audit_url == "https://audit"
     assert config.no_match is Action.ALLOW
     assert config.file_roots == (Path("/a"), Path("/b"))
+    assert config.private_hosts == ("minio.models:9000", "registry.local")
     assert config.examine_deadline_s == 1.5
     assert config.metrics_port == 0
 
