@@ -194,7 +194,8 @@ def _q4_1(stored: Stored) -> NDArray[np.float32]:
 def _fives(high: Stored, low: Stored) -> Stored:
     """Shape (n, 32): 5-bit numbers, bit i of ``high`` is the fifth of number i."""
     fifth = np.unpackbits(np.ascontiguousarray(high), axis=1, bitorder="little")
-    return (_fields(low, 1, 0, 4) & 15) | fifth << 4
+    numbers: Stored = (_fields(low, 1, 0, 4) & 15) + fifth * np.uint8(16)
+    return numbers
 
 
 def _q5_0(stored: Stored) -> NDArray[np.float32]:
