@@ -15,14 +15,25 @@ from pedigree.manifest import is_ignored
 from pedigree.ranges import ModelSource
 from pedigree.tensors.formats import SAFETENSORS, format_by_name
 from pedigree.tensors.layout import WeightSet
+from pedigree.tensors.packed import decoded, is_packed
+from pedigree.tensors.quantisation import read_quantisation
 from pedigree.tensors.safetensors_set import open_safetensors
 
 Sizes = Mapping[str, int]
 """Bytes of each file of a model that counts, by path, sorted."""
 Opener = Callable[[ModelSource, Sizes, Limits], WeightSet]
 
+
+def _open_safetensors(source: ModelSource, sizes: Sizes, limits: Limits) -> WeightSet:
+    """Opens the files, and makes one tensor of the parts of a packed one."""
+    weights = open_safetensors(source, sizes, limits)
+    if not is_packed(weights.tensors):
+        return weights  # plain models cost no read of the configuration
+    return decoded(weights, read_quantisation(source, sizes, limits))
+
+
 OPENERS: dict[str, Opener] = {
-    SAFETENSORS: open_safetensors,
+    SAFETENSORS: _open_safetensors,
 }
 """Formats that are read, the one servers prefer first."""
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantised safetensors: one logical tensor for the stored tensors it is made of.
+
+Formats without types of their own for packed numbers store a weight as several tensors:
+packed integers, scales, zeros, an order.  Which belong together is told by their names
+and shapes; what does not fit is left as it is stored, with a remark.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pedigree.errors import ArtifactError, quote
+from pedigree.tensors import packed_awq, packed_gptq
+from pedigree.tensors.layout import TensorInfo, WeightSet
+from pedigree.tensors.packed_groups import stems
+from pedigree.tensors.remarks import WARNING, Remark
+
+Read = Callable[[TensorInfo], bytes]
+Finder = Callable[
+    [Mapping[str, TensorInfo], Mapping[str, Any], Read],
+    list[tuple[TensorInfo, frozenset[str]]],
+]
+FINDERS: tuple[Finder, ...] = (packed_gptq.find, packed_awq.find)
+"""Each gives logical tensors, and the names of the stored tensors each is made of."""
+
+_SUFFIX = re.compile(
+    r"(?:\.qweight|\.weight_packed|_scale|_scale_inv|\.SCB|\.absmax"
+    r"|\.quant_state\.[^.]+|\.weight_shape)\Z"
+)
+"""Ends of names that only quantised models have."""
+_READ_MAX_BYTES = 1 << 20
+"""Stored tensors that a finder may read are descriptions of a layout."""
+
+
+def is_packed(names: Iterable[str]) -> bool:
+    """Whether a name looks like a part of a quantised tensor."""
+    return any(_SUFFIX.search(name) for name in names)
+
+
+def decoded(weights: WeightSet, settings: Mapping[str, Any]) -> WeightSet:
+    """Replace the parts of quantised tensors by the tensors they are made of.
+
+    Args:
+        weights: As opened; tensors as stored.
+        settings: What the model says of its quantisation; hints only.
+
+    Returns:
+        The same weights where logical tensors have codings.  Parts that fit no layout
+        stay, with one remark ``PackedWeightsNotRead``.
+
+    Raises:
+        ArtifactError: A description of a layout is refused by the module of the
+            layout, or is too large (``LimitExceeded``).
+        SourceError: The bytes could not be had.
+    """
+    stored = weights.tensors
+    tensors = dict(stored)
+
+    def read(info: TensorInfo) -> bytes:
+        return _read_small(weights, info)
+
+    for finder in FINDERS:
+        for info, names in finder(stored, settings, read):
+            free = info.name not in tensors or info.name in names
+            if not free or any(tensors.get(name) is not stored[name] for name in names):
+                continue  # another layout has its parts, or there is such a tensor
+            for name in names:
+                del tensors[name]
+            tensors[info.name] = info
+    return replace(
+        weights,
+        tensors=dict(sorted(tensors.items())),
+        remarks=weights.remarks + _left(tensors, settings),
+    )
+
+
+def _read_small(weights: WeightSet, info: TensorInfo) -> bytes:
+    if info.nbytes > _READ_MAX_BYTES:
+        raise ArtifactError(
+            f"tensor {quote(info.name)} describes how others are packed in "
+            f"{info.nbytes} bytes, allowed are {_READ_MAX_BYTES}",
+            reason="LimitExceeded",
+            path=info.path,
+        )
+    return weights.files[info.path].read(info.begin, info.nbytes)
+
+
+def _left(
+    tensors: Mapping[str, TensorInfo], settings: Mapping[str, Any]
+) -> tuple[Remark, ...]:
+    """What is still packed in words; one remark, as a model may have 100,000."""
+    left = stems(tensors)
+    if not left:
+        return ()
+    first = left[0]
+    part = tensors[first + ".qweight"]
+    why = packed_gptq.why_not(tensors, first, settings)
+    return (
+        Remark(
+            "PackedWeightsNotRead",
+            part.path,
+            f"{len(left)} packed weights are left as they are stored and are not "
+            f"compared as weights; the first is {quote(first, 80)}: {why}",
+            WARNING,
+        ),
+    )

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model's files say of how its weights were packed.
+
+Only a hint: the shapes of the stored tensors decide where they can, and a false hint
+costs a comparison and makes none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pedigree.errors import ArtifactError
+from pedigree.limits import Limits
+from pedigree.ranges import ModelSource
+from pedigree.tensors.strictjson import load
+
+_CONFIG = "config.json"
+_OWN = ("quantize_config.json", "quant_config.json")
+"""Where GPTQ and AWQ tools write the same map when it is not in the configuration."""
+_KEYS = ("quantization_config", "compression_config")
+_NESTED = ("text_config", "llm_config", "language_config")
+_MAX_BYTES = 4 << 20
+"""As for the hints on the architecture, which are read from the same file."""
+
+
+def read_quantisation(
+    source: ModelSource, sizes: Mapping[str, int], limits: Limits
+) -> Mapping[str, Any]:
+    """Read the quantisation settings of a model.
+
+    Args:
+        source: The model.
+        sizes: Bytes of each file that counts, by path.
+        limits: Bounds.
+
+    Returns:
+        The settings, unchecked; empty when there are none that can be read (what is
+        wrong with the configuration is remarked on with the declarations).
+
+    Raises:
+        SourceError: The bytes could not be had.
+    """
+    config = _read(source, sizes, limits, _CONFIG)
+    nested = [config[key] for key in _NESTED if isinstance(config.get(key), dict)]
+    for holder in (config, *nested):
+        for key in _KEYS:
+            if isinstance(holder.get(key), dict):
+                settings: Mapping[str, Any] = holder[key]
+                return settings
+    for path in _OWN:
+        settings = _read(source, sizes, limits, path)
+        if settings:
+            return settings
+    return {}
+
+
+def _read(
+    source: ModelSource, sizes: Mapping[str, int], limits: Limits, path: str
+) -> Mapping[str, Any]:
+    size = sizes.get(path, 0)
+    if not 0 < size <= min(_MAX_BYTES, limits.json_max_bytes):
+        return {}
+    try:
+        text = source.open(path).read(0, size)
+        found = load(text, what="configuration", path=path, constants=True)
+    except ArtifactError:
+        return {}
+    return found if isinstance(found, dict) else {}

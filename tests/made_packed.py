@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packs models as GPTQ and AWQ tools do, value by value, so that tests know the truth.
+
+The packers are written as plain loops over words, unlike the reader.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tests.artifact_world.weights import file_of
+from tests.made_models import Weights
+
+Stored = dict[str, NDArray]
+AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+_NAMES = {"<i4": "I32", "<f2": "F16", "<f4": "F32", "<i8": "I64"}
+
+
+def stored_file(tensors: Mapping[str, NDArray]) -> bytes:
+    """One safetensors file of arrays of several types."""
+    header: dict[str, object] = {}
+    data = b""
+    for name, values in tensors.items():
+        raw = np.ascontiguousarray(values).tobytes()
+        header[name] = {
+            "dtype": _NAMES[values.dtype.str],
+            "shape": list(values.shape),
+            "data_offsets": [len(data), len(data) + len(raw)],
+        }
+        data += raw
+    return file_of(header, data)
+
+
+def write_packed(
+    folder: Path, tensors: Mapping[str, NDArray], settings: Mapping[str, object]
+) -> Path:
+    """Write a model with its configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").write_bytes(stored_file(tensors))
+    config = {"model_type": "llama", "quantization_config": dict(settings)}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def lattice(
+    weight: NDArray, group: NDArray, bits: int
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Numbers (out, in), zeros and scales (groups, out), and their exact values."""
+    out, columns = weight.shape
+    groups, top = int(group.max()) + 1, (1 << bits) - 1
+    numbers = np.zeros((out, columns), np.int64)
+    zeros = np.zeros((groups, out), np.int64)
+    scales = np.zeros((groups, out), np.float16)
+    for index in range(groups):
+        mine = weight[:, group == index]
+        low, high = np.minimum(mine.min(axis=1), 0), np.maximum(mine.max(axis=1), 0)
+        scale = np.maximum((high - low) / top, 1e-6).astype(np.float16)
+        wide = scale.astype(np.float32)
+        zero = np.clip(np.rint(-low / wide), 1, top).astype(np.int64)
+        numbers[:, group == index] = np.clip(
+            np.rint(mine / wide[:, None]) + zero[:, None], 0, top
+        )
+        zeros[index], scales[index] = zero, scale
+    exact = (numbers - zeros[group].T) * scales[group].T.astype(np.float32)
+    return numbers, zeros, scales, exact.astype(np.float32)
+
+
+def pack(values: NDArray, bits: int, order: tuple[int, ...] | None = None) -> NDArray:
+    """Whole numbers (n, m) to words (n, m * bits / 32), along the last axis."""
+    per = 32 // bits
+    places = order or tuple(range(per))
+    words = np.zeros((values.shape[0], values.shape[1] // per), np.uint32)
+    for word in range(words.shape[1]):
+        for place, which in enumerate(places):
+            piece = values[:, word * per + which].astype(np.uint32)
+            words[:, word] |= piece << np.uint32(place * bits)
+    return words.view(np.int32)
+
+
+def _is_packed(name: str, values: NDArray) -> bool:
+    return values.ndim == 2 and "layers" in name
+
+
+def gptq(
+    weights: Weights,
+    *,
+    bits: int = 4,
+    group_size: int = 16,
+    order: str = "none",
+    version: int = 1,
+) -> tuple[Stored, Weights]:
+    """Stored tensors and exact values; ``order`` is none, plain or act."""
+    random = np.random.default_rng(5)
+    tensors: Stored = {}
+    exact: Weights = {}
+    for name, values in weights.items():
+        if not _is_packed(name, values):
+            tensors[name] = exact[name] = values.astype("<f4")
+            continue
+        stem = name.removesuffix(".weight")
+        columns = values.shape[1]
+        size = columns if group_size == -1 else group_size
+        group = np.arange(columns) // size
+        if order == "act":
+            group = random.permutation(group)
+        numbers, zeros, scales, exact[name] = lattice(values, group, bits)
+        tensors[stem + ".qweight"] = pack(numbers, bits).T.astype("<i4")
+        tensors[stem + ".qzeros"] = pack(zeros - (version == 1), bits)
+        tensors[stem + ".scales"] = scales.astype("<f2")
+        if order != "none":
+            tensors[stem + ".g_idx"] = group.astype("<i4")
+    return tensors, exact
+
+
+def awq(weights: Weights, *, group_size: int = 16) -> tuple[Stored, Weights]:
+    """Stored tensors and exact values of the GEMM version."""
+    tensors: Stored = {}
+    exact: Weights = {}
+    for name, values in weights.items():
+        if not _is_packed(name, values):
+            tensors[name] = exact[name] = values.astype("<f4")
+            continue
+        stem = name.removesuffix(".weight")
+        group = np.arange(values.shape[1]) // group_size
+        numbers, zeros, scales, exact[name] = lattice(values, group, 4)
+        tensors[stem + ".qweight"] = pack(numbers.T, 4, AWQ_ORDER)
+        tensors[stem + ".qzeros"] = pack(zeros, 4, AWQ_ORDER)
+        tensors[stem + ".scales"] = scales.astype("<f2")
+    return tensors, exact
