@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pedigree.fingerprint.slots import Layout, Piece, Rows
 from pedigree.tensors.checkpoint import Checkpoint
+from pedigree.tensors.layout import Extent
 
 DIGEST_BYTES = 16
 """128 bits: finding a second tensor with a given digest takes 2**128 trials."""
@@ -182,6 +183,24 @@ class CanonicalReader:
         if piece.index >= 0:
             lines = lines + piece.index * self._checkpoint.tensors[piece.name].shape[1]
         return self._checkpoint.raw_lines(piece.name, lines)
+
+    def extents(self, piece: Piece, index: NDArray[np.int64] | None) -> list[Extent]:
+        """Which bytes a read of some rows takes, or of all for None or transposed."""
+        info = self._checkpoint.tensors[piece.name]
+        if index is None or not self.is_row_major(piece):
+            if info.coding is not None:
+                return self._checkpoint.extents(
+                    piece.name, np.arange(info.lines, dtype=np.int64)
+                )
+            return [Extent(info.path, info.begin, info.nbytes)]
+        lines = _stored_rows(piece.rows, index)
+        if piece.index >= 0:
+            lines = lines + piece.index * info.shape[1]
+        return self._checkpoint.extents(piece.name, lines)
+
+    def ahead(self, extents: list[Extent]) -> None:
+        """Read what will be asked for; see :meth:`Checkpoint.ahead`."""
+        self._checkpoint.ahead(extents)
 
     def vector(self, piece: Piece) -> NDArray[np.float32]:
         """All of a canonical vector, shape (n,), float32."""

@@ -18,6 +18,7 @@ from pedigree.fingerprint.model import NO_DIGEST, TensorRecord
 from pedigree.fingerprint.plan import Plan
 from pedigree.fingerprint.sampled import BitReader, record_of
 from pedigree.fingerprint.slots import Part, Piece, Role, RoleMap, Slot
+from pedigree.tensors.layout import Extent
 
 if TYPE_CHECKING:
     from pedigree.fingerprint.whole import WholePass
@@ -26,6 +27,10 @@ OUTSIDE = -1
 """Layer of what is in none."""
 _ALONE_VALUES = 4 << 20
 """Models of at most this size are read without threads."""
+AHEAD_BYTES = 64 << 20
+"""Read at once of a model that is sampled; a 7B-class model takes two or three."""
+_VECTOR_VALUES = 1 << 18
+"""Longer than the vectors of any model."""
 _TOKENS = (Role.EMBEDDING, Role.HEAD)
 _WITH_COLUMNS = (Role.Q, Role.K, Role.V, Role.GATE, Role.UP, Role.DOWN)
 
@@ -79,6 +84,7 @@ class LayerReader(AbstractContextManager["LayerReader"]):
         self._order = [OUTSIDE, *plan.layers]
         beside = sum(cost.values()) > _ALONE_VALUES
         self._whole = _whole_pass(reader, beside) if plan.deep else None
+        self._read_until = 0
         self._start(OUTSIDE)
 
     def __exit__(
@@ -144,6 +150,8 @@ class LayerReader(AbstractContextManager["LayerReader"]):
             SourceError: The bytes could not be had.
         """
         place = self._order.index(layer)
+        if self._whole is None and place >= self._read_until:
+            self._read_ahead(place)
         for following in self._order[place + 1 : place + 2]:
             self._start(following)
         found = Sampled({}, {})
@@ -154,6 +162,29 @@ class LayerReader(AbstractContextManager["LayerReader"]):
                 found.rows[piece.slot] = rows
             self._steps.done(piece)
         return found
+
+    def _read_ahead(self, place: int) -> None:
+        """Read the samples of this layer and of as many more as may be held."""
+        extents: list[Extent] = []
+        size = 0
+        for layer in self._order[place:]:
+            more = [x for p in self._groups.get(layer, []) for x in self._extents(p)]
+            more_bytes = sum(x.length for x in more)
+            if size + more_bytes > AHEAD_BYTES:
+                break
+            extents += more
+            size += more_bytes
+            self._read_until += 1
+        self._read_until = max(self._read_until, place + 1)
+        self._reader.ahead(extents)
+
+    def _extents(self, piece: Piece) -> list[Extent]:
+        wanted = self._rows_of(piece)
+        if not isinstance(wanted, int):
+            return self._reader.extents(piece, wanted)
+        if math.prod(self._reader.shape(piece)) > max(wanted, _VECTOR_VALUES):
+            return []  # only its first values are read
+        return self._reader.extents(piece, None)
 
     def _sample(self, piece: Piece, found: Sampled) -> tuple[Bits, bytes]:
         """Sampled rows or values, and the digest of all if all were read."""

@@ -18,6 +18,7 @@ from pedigree.fingerprint.slots import Layout, Piece, Slot
 from pedigree.fingerprint.spec import FingerprintSpec
 from pedigree.tensors.checkpoint import Checkpoint
 from pedigree.tensors.dtypes import DTYPES
+from pedigree.tensors.layout import Extent
 
 _BLOCK_BYTES = 4 << 20
 """Stored bytes at once of a whole matrix; does not change any output."""
@@ -41,6 +42,14 @@ class BitReader:
     def is_row_major(self, piece: Piece) -> bool:
         """Whether some rows can be read without the others."""
         return self._reader.is_row_major(piece)
+
+    def extents(self, piece: Piece, index: NDArray[np.int64] | None) -> list[Extent]:
+        """Which bytes a read of some rows takes; see :class:`CanonicalReader`."""
+        return self._reader.extents(piece, index)
+
+    def ahead(self, extents: list[Extent]) -> None:
+        """Read what will be asked for; see :class:`CanonicalReader`."""
+        self._reader.ahead(extents)
 
     def rows(self, piece: Piece, index: NDArray[np.int64]) -> Bits:
         """Some rows of a canonical matrix, shape (k, columns).

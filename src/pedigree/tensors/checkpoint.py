@@ -8,7 +8,7 @@ finite.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pedigree.errors import ArtifactError, quote
 from pedigree.limits import DEFAULT, Limits
 from pedigree.ranges import ModelSource
+from pedigree.tensors.ahead import AheadRange
 from pedigree.tensors.dtypes import DTYPES, decode
 from pedigree.tensors.finite import check_finite
 from pedigree.tensors.held import HeldPieces
@@ -50,7 +51,7 @@ class Checkpoint:
         self.metadata = weights.metadata
         self.remarks = weights.remarks
         self.config: Mapping[str, Any] = weights.config
-        self._files = weights.files
+        self._files = {path: AheadRange(file) for path, file in weights.files.items()}
         self._limits = limits
         self._held = HeldPieces()
 
@@ -213,6 +214,19 @@ class Checkpoint:
             return [Extent(info.path, info.begin, info.nbytes)]
         ranges = runs(lines, info.begin, line_bits // 8)
         return [Extent(info.path, *each) for each in ranges]
+
+    def ahead(self, extents: Iterable[Extent]) -> None:
+        """Read what will be asked for, one call for each file, and forget the rest.
+
+        Raises:
+            ArtifactError: ``TruncatedFile``.
+            SourceError: The bytes could not be had.
+        """
+        wanted: dict[str, list[tuple[int, int]]] = {path: [] for path in self._files}
+        for path, offset, length in extents:
+            wanted[path].append((offset, length))
+        for path, ranges in wanted.items():
+            self._files[path].take(ranges)
 
     def _decoded(
         self, info: TensorInfo, coding: Coding, lines: NDArray[np.int64]
