@@ -24,8 +24,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
-
 from bench.machine import machine_facts
+
 from pedigree.examine import ExamineSettings, examine
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings
@@ -157,8 +157,8 @@ def served(model: MadeModel, delay_s: float) -> Iterator[tuple[str, Counts]]:
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
-        def log_message(self, format: str, *args: Any) -> None:
-            del format, args
+        def log_message(self, *args: Any) -> None:
+            del args
 
         def do_GET(self) -> None:
             time.sleep(delay_s)
