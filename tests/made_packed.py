@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tests.artifact_world.weights import file_of
-from tests.made_models import Weights
+
+from artifact_world.weights import file_of
+from made_models import Weights
 
 Stored = dict[str, NDArray]
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
@@ -131,3 +132,23 @@ def awq(weights: Weights, *, group_size: int = 16) -> tuple[Stored, Weights]:
         tensors[stem + ".qzeros"] = pack(zeros, 4, AWQ_ORDER)
         tensors[stem + ".scales"] = scales.astype("<f2")
     return tensors, exact
+
+
+def with_scales_folded(weights: Weights, spread: float = 0.4) -> Weights:
+    """Columns made larger and norms smaller by the same, as AWQ tools do."""
+    random = np.random.default_rng(3)
+    readers = {
+        "input_layernorm": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        "post_attention_layernorm": ("mlp.gate_proj", "mlp.up_proj"),
+    }
+    folded = dict(weights)
+    for name, norm in weights.items():
+        layer, found, part = name.removesuffix(".weight").rpartition(".")
+        if not found or part not in readers:
+            continue
+        scale = np.exp(random.normal(0, spread, norm.size)).astype(np.float32)
+        folded[name] = norm / scale
+        for reader in readers[part]:
+            inputs = f"{layer}.{reader}.weight"
+            folded[inputs] = weights[inputs] * scale
+    return folded

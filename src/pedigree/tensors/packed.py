@@ -16,7 +16,7 @@ from typing import Any
 from pedigree.errors import ArtifactError, quote
 from pedigree.tensors import packed_awq, packed_gptq
 from pedigree.tensors.layout import TensorInfo, WeightSet
-from pedigree.tensors.packed_groups import stems
+from pedigree.tensors.packed_groups import QWEIGHT
 from pedigree.tensors.remarks import WARNING, Remark
 
 Read = Callable[[TensorInfo], bytes]
@@ -32,6 +32,8 @@ _SUFFIX = re.compile(
     r"|\.quant_state\.[^.]+|\.weight_shape)\Z"
 )
 """Ends of names that only quantised models have."""
+_LEFT = re.compile(r"(\.qweight|\.weight_packed|\.SCB|\.weight\.absmax)\Z")
+"""Ends of parts that mean nothing as they are stored, one for each weight."""
 _READ_MAX_BYTES = 1 << 20
 """Stored tensors that a finder may read are descriptions of a layout."""
 
@@ -92,17 +94,18 @@ def _read_small(weights: WeightSet, info: TensorInfo) -> bytes:
 def _left(
     tensors: Mapping[str, TensorInfo], settings: Mapping[str, Any]
 ) -> tuple[Remark, ...]:
-    """What is still packed in words; one remark, as a model may have 100,000."""
-    left = stems(tensors)
+    """What is still packed; one remark, as a model may have 100,000 parts."""
+    left = [name for name in tensors if _LEFT.search(name)]
     if not left:
         return ()
-    first = left[0]
-    part = tensors[first + ".qweight"]
-    why = packed_gptq.why_not(tensors, first, settings)
+    first = next((name for name in left if name.endswith(QWEIGHT)), left[0])
+    why = "its parts fit no layout that is read"
+    if first.endswith(QWEIGHT):
+        why = packed_gptq.why_not(tensors, first.removesuffix(QWEIGHT), settings)
     return (
         Remark(
             "PackedWeightsNotRead",
-            part.path,
+            tensors[first].path,
             f"{len(left)} packed weights are left as they are stored and are not "
             f"compared as weights; the first is {quote(first, 80)}: {why}",
             WARNING,

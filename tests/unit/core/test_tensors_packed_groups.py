@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.made_models import checkpoint, fingerprint, llama, write
-from tests.made_packed import awq, gptq, write_packed
 
+from made_models import checkpoint, fingerprint, llama, write
+from made_packed import awq, gptq, with_scales_folded, write_packed
 from pedigree.errors import ArtifactError, PedigreeError
 from pedigree.lineage.compare import compare
 
@@ -155,6 +155,42 @@ def test_a_packed_model_is_its_bases_quantisation(tmp_path: Path, kind: str) -> 
     found = compare(a, b)
     assert found.lineage == "Derived"
     assert found.relations[0].kind == "Quantised"
+
+
+def test_scales_folded_into_norms_do_not_hide_the_base(tmp_path: Path) -> None:
+    weights = llama(7, layers=4, width=128, neurons=256)
+    tensors, _ = awq(with_scales_folded(weights), group_size=64)
+    a = fingerprint(write(tmp_path / "base", weights))
+    b = fingerprint(write_packed(tmp_path / "packed", tensors, AWQ))
+    found = compare(a, b)
+    assert found.lineage == "Derived"
+    assert found.relations[0].kind == "Quantised"
+
+
+def test_a_packed_model_is_nothing_to_a_stranger(tmp_path: Path) -> None:
+    tensors, _ = gptq(llama(7, layers=4, width=128, neurons=256), group_size=64)
+    stranger = llama(8, layers=4, width=128, neurons=256)
+    a = fingerprint(write(tmp_path / "stranger", stranger))
+    b = fingerprint(write_packed(tmp_path / "packed", tensors, GPTQ))
+    assert compare(a, b).lineage == "NoEvidence"
+
+
+def test_packed_parts_of_no_known_layout_are_remarked_on(tmp_path: Path) -> None:
+    tensors = {"a.weight_packed": np.zeros((4, 4), "<f4")}
+    opened = checkpoint(write_packed(tmp_path, tensors, {}))
+    (remark,) = opened.remarks
+    assert remark.reason == "PackedWeightsNotRead"
+    assert "a.weight_packed" in remark.message
+
+
+def test_a_far_too_wide_layer_is_left_as_it_is(tmp_path: Path) -> None:
+    tensors = {
+        "a.qweight": np.zeros(((1 << 20) + 1, 8), "<i4"),
+        "a.qzeros": np.zeros((1, 1), "<i4"),
+        "a.scales": np.ones((1, 8), "<f2"),
+    }
+    opened = checkpoint(write_packed(tmp_path, tensors, {}))
+    assert "lines" in opened.remarks[0].message
 
 
 DIMENSIONS = st.lists(st.integers(0, 9), min_size=1, max_size=3).map(tuple)
