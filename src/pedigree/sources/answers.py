@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an answer of the Hub means: pure judgement of status, headers and addresses.
+"""What an answer of a host means: pure judgement of status, headers and addresses.
 
 No network here except name look-ups in :func:`check_redirect`'s default.
 """
@@ -24,6 +24,11 @@ _HINTS = {
     "Unauthorized": "give the process a Hub token that may read the model",
     "Gated": "accept the model's terms with the account whose token is used",
     "Forbidden": "give the token the right to read the model",
+}
+_OTHER_HINTS = {
+    "NotFound": "check the host, the path and the version",
+    "Unauthorized": "give the process credentials that may read the model",
+    "Forbidden": "give the credentials the right to read the model",
 }
 _CODES = {
     "RepoNotFound": "NotFound",
@@ -53,20 +58,24 @@ def origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or default
 
 
-def failure(status: int, headers: Mapping[str, str], url: str) -> SourceError:
+def failure(
+    status: int, headers: Mapping[str, str], url: str, *, who: str = "Hub"
+) -> SourceError:
     """The error an unsuccessful answer stands for.
 
     Args:
         status: HTTP status, 400 or more.
         headers: Headers, with lower-case names.
         url: What was asked.
+        who: What the other side is called.
 
     Returns:
-        ``SourceUnavailable`` (``RateLimited``, ``ServerError``, ``Timeout``) for what
+        ``SourceUnavailable`` (``RateLimited``, ``ServerError``, ``Timeout``,
+        ``ChangedWhileReading`` when a precondition no longer holds) for what
         may pass, else ``SourceRefused`` (``NotFound``, ``Unauthorized``, ``Gated``,
         ``Forbidden``, ``Refused``).
     """
-    asked = f"Hub answered {status} for {shown(url)}"
+    asked = f"{who} answered {status} for {shown(url)}"
     if status == 429:
         return SourceUnavailable(
             f"{asked}: too many requests",
@@ -79,9 +88,16 @@ def failure(status: int, headers: Mapping[str, str], url: str) -> SourceError:
             reason="Timeout" if status == 408 else "ServerError",
             retry_after_s=retry_after_s(headers),
         )
+    if status == 412:
+        return SourceUnavailable(
+            f"{asked}: the file is no longer the one that was listed",
+            reason="ChangedWhileReading",
+            hint="try again when the copy has finished",
+        )
     code = headers.get("x-error-code", "")
     reason = _CODES.get(code) or _STATUS.get(status, "Refused")
-    return SourceRefused(asked, reason=reason, hint=_HINTS.get(reason))
+    hint = _HINTS.get(reason) if who == "Hub" else _OTHER_HINTS.get(reason)
+    return SourceRefused(asked, reason=reason, hint=hint)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -138,7 +154,12 @@ def check_range(
 
 
 def check_redirect(
-    url: str, location: str, endpoint: str, resolve: Resolver | None = None
+    url: str,
+    location: str,
+    endpoint: str,
+    resolve: Resolver | None = None,
+    *,
+    who: str = "Hub",
 ) -> str:
     """Where a redirect leads, if it may.
 
@@ -150,6 +171,7 @@ def check_redirect(
         location: The ``Location`` header.
         endpoint: The Hub's base address, which an operator chose.
         resolve: Host name to addresses; by default the system's look-up.
+        who: What the other side is called.
 
     Returns:
         The absolute address.
@@ -163,26 +185,83 @@ def check_redirect(
         scheme, host, _ = origin(target)
     except ValueError as error:  # such as a port that is no number
         raise SourceRefused(
-            f"Hub redirects {shown(url)} to {quote(location, 64)}, no address: {error}",
+            f"{who} redirects {shown(url)} to {quote(location, 64)}, "
+            f"no address: {error}",
             reason="RedirectRefused",
         ) from error
     if scheme not in ("http", "https") or not host:
-        _refuse_redirect(url, target, "wanted http or https")
+        _refuse_redirect(who, url, target, "wanted http or https")
     if scheme == "http" and urlsplit(endpoint).scheme == "https":
-        _refuse_redirect(url, target, "wanted https, like the endpoint")
+        _refuse_redirect(who, url, target, "wanted https, like the endpoint")
     if origin(target) == origin(endpoint):
         return target
     find = resolve or addresses
     if _privacy(host, find) > _privacy(origin(endpoint)[1], find):
         _refuse_redirect(
-            url, target, "which is more private than the endpoint; wanted a public host"
+            who,
+            url,
+            target,
+            "which is more private than the endpoint; wanted a public host",
         )
     return target
 
 
-def _refuse_redirect(url: str, target: str, why: str) -> None:
+def check_place(
+    url: str,
+    private_hosts: tuple[str, ...] | None,
+    *,
+    who: str,
+    resolve: Resolver | None = None,
+) -> None:
+    """Refuse an address that whoever names a model may not make this process ask.
+
+    A name that is looked up again for the connection may then mean another address:
+    network policy must hold where names are under hostile control.
+
+    Args:
+        url: What is about to be asked.
+        private_hosts: ``host`` or ``host:port`` that may be private or without TLS;
+            None allows every private one, and this machine without TLS.
+        who: What the other side is called.
+        resolve: Host name to addresses; by default the system's look-up.
+
+    Raises:
+        SourceRefused: ``PrivateAddress`` or ``InsecureAddress``.
+    """
+    scheme, host, port = origin(url)
+    if is_listed(host, port, private_hosts):
+        return
+    if private_hosts is not None and _privacy(host, resolve or addresses) > 0:
+        raise SourceRefused(
+            f"{who} is at a private address ({shown(url)}), wanted a public one",
+            reason="PrivateAddress",
+            hint="have the host allowed as a private host",
+        )
+    if scheme != "https" and not (private_hosts is None and is_loopback(host)):
+        raise SourceRefused(
+            f"{who} would be asked without TLS ({shown(url)}), wanted https",
+            reason="InsecureAddress",
+            hint="have the host allowed as a private host",
+        )
+
+
+def is_listed(host: str, port: int, private_hosts: tuple[str, ...] | None) -> bool:
+    """Whether a host is among those that may be private and without TLS."""
+    names = {name.lower() for name in private_hosts or ()}
+    return host in names or f"{host}:{port}" in names
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is named as this machine; names are not looked up."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _refuse_redirect(who: str, url: str, target: str, why: str) -> None:
     raise SourceRefused(
-        f"Hub redirects {shown(url)} to {shown(target)}, {why}",
+        f"{who} redirects {shown(url)} to {shown(target)}, {why}",
         reason="RedirectRefused",
     )
 

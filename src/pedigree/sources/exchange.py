@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounded GET requests to the Hub: size, time, redirects and tokens under control.
+"""Bounded GET requests: size, time, redirects and tokens under control.
 
 The Hub's own client pages through listings without a time-out, reads answers of any
 size, and sends the token wherever a paging link leads.  Here every answer has a limit
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Protocol
 
 from pedigree.errors import SourceRefused, SourceUnavailable
@@ -81,8 +82,14 @@ class Exchange:
         session: HTTP client that does not follow redirects when told so.
         client_errors: What the client raises when there is no answer.
         timeout_errors: Those of them that are time-outs.
-        endpoint: Base address of the Hub.
+        endpoint: Base address of the Hub, registry or host.
+        who: What the other side is called in messages.
         token: Sent to the endpoint's origin only.
+        authorization: Says what ``Authorization`` a request to the endpoint's origin
+            carries; by default the token as Bearer.
+        challenged: Told the ``WWW-Authenticate`` of a 401 from the endpoint's origin;
+            says whether the request is worth a second try.
+        guard: Called with every address before it is asked; raises to refuse it.
         headers: Sent with every request; no secret among them.
         timeout_s: Seconds without a byte before a request has failed.
         attempts: Tries of a request that fails for now.
@@ -94,13 +101,18 @@ class Exchange:
     client_errors: tuple[type[BaseException], ...]
     timeout_errors: tuple[type[BaseException], ...]
     endpoint: str
+    who: str = "Hub"
     token: str | None = field(default=None, repr=False)
+    authorization: Callable[[], str | None] | None = field(default=None, repr=False)
+    challenged: Callable[[str], bool] | None = field(default=None, repr=False)
+    guard: Callable[[str], None] | None = field(default=None, repr=False)
     headers: Mapping[str, str]
     timeout_s: float
     attempts: int
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     bytes_read: int = 0
+    lock: Lock = field(default_factory=Lock, repr=False)
 
     def get(
         self,
@@ -139,22 +151,40 @@ class Exchange:
         first: Mapping[str, str] | None = None
         at = url
         for _ in range(_REDIRECTS_MAX + 1):
-            answer = self._once(at, body_max, extra, check)
+            answer = self._answered(at, body_max, extra, check)
             first = first if first is not None else answer.headers
             if answer.status < 300:
                 return Answer(answer.status, answer.headers, answer.body, at, first)
-            at = check_redirect(at, answer.headers.get("location", ""), self.endpoint)
+            at = check_redirect(
+                at, answer.headers.get("location", ""), self.endpoint, who=self.who
+            )
         raise SourceRefused(
-            f"Hub redirects {shown(url)} more than {_REDIRECTS_MAX} times",
+            f"{self.who} redirects {shown(url)} more than {_REDIRECTS_MAX} times",
             reason="RedirectRefused",
         )
+
+    def _answered(
+        self, url: str, body_max: int, extra: Mapping[str, str], check: Check | None
+    ) -> Answer:
+        """One answer; a 401 is asked again once when somebody knows what to do."""
+        answer = self._once(url, body_max, extra, check)
+        if answer.status == 401 and self.challenged is not None:
+            if self.challenged(answer.headers.get("www-authenticate", "")):
+                answer = self._once(url, body_max, extra, check)
+            if answer.status == 401:
+                raise failure(401, answer.headers, url, who=self.who)
+        return answer
 
     def _once(
         self, url: str, body_max: int, extra: Mapping[str, str], check: Check | None
     ) -> Answer:
         headers = {**self.headers, "accept-encoding": "identity", **extra}
-        if self.token and origin(url) == origin(self.endpoint):
-            headers["authorization"] = f"Bearer {self.token}"
+        if self.guard is not None:
+            self.guard(url)
+        own = origin(url) == origin(self.endpoint)
+        authorization = self._authorization() if own else None
+        if authorization:
+            headers["authorization"] = authorization
         deadline = self.clock() + 2 * self.timeout_s + body_max / _SLOWEST_BYTES_PER_S
         try:
             with self.session.stream(
@@ -167,15 +197,22 @@ class Exchange:
                 return self._receive(response, url, body_max, deadline, check)
         except self.timeout_errors as error:
             raise SourceUnavailable(
-                f"Hub gave no answer for {shown(url)} within {self.timeout_s:g} s",
+                f"{self.who} gave no answer for {shown(url)} within "
+                f"{self.timeout_s:g} s",
                 reason="Timeout",
             ) from error
         except self.client_errors as error:
             # The client's text may hold the whole address with its signature.
             raise SourceUnavailable(
-                f"Hub cannot be reached for {shown(url)}: {type(error).__name__}",
+                f"{self.who} cannot be reached for {shown(url)}: "
+                f"{type(error).__name__}",
                 reason="Unreachable",
             ) from error
+
+    def _authorization(self) -> str | None:
+        if self.authorization is not None:
+            return self.authorization()
+        return f"Bearer {self.token}" if self.token else None
 
     def _receive(
         self,
@@ -187,8 +224,11 @@ class Exchange:
     ) -> Answer:
         status = response.status_code
         headers = {name.lower(): value for name, value in response.headers.items()}
+        own = origin(url) == origin(self.endpoint)
+        if status == 401 and own and self.challenged is not None:
+            return Answer(status, headers, b"", url, headers)
         if status >= 400:
-            raise failure(status, headers, url)
+            raise failure(status, headers, url, who=self.who)
         if status >= 300:
             return Answer(status, headers, b"", url, headers)
         if check is not None:
@@ -197,7 +237,7 @@ class Exchange:
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:19]) != len(body):
             raise SourceUnavailable(
-                f"Hub sent {len(body)} bytes for {shown(url)}, announced were "
+                f"{self.who} sent {len(body)} bytes for {shown(url)}, announced were "
                 f"{length[:19]}",
                 reason="TruncatedResponse",
             )
@@ -210,16 +250,17 @@ class Exchange:
         size = 0
         for piece in response.iter_raw():
             size += len(piece)
-            self.bytes_read += len(piece)
+            with self.lock:
+                self.bytes_read += len(piece)
             if size > body_max:
                 raise SourceRefused(
-                    f"Hub sent over {body_max} bytes for {shown(url)}, wanted at most "
-                    "that",
+                    f"{self.who} sent over {body_max} bytes for {shown(url)}, "
+                    "wanted at most that",
                     reason="AnswerTooLarge",
                 )
             if self.clock() > deadline:
                 raise SourceUnavailable(
-                    f"Hub sends {shown(url)} too slowly: {size} bytes so far",
+                    f"{self.who} sends {shown(url)} too slowly: {size} bytes so far",
                     reason="TooSlow",
                 )
             pieces.append(piece)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``hf://``: a Hugging Face Hub repository, pinned to a commit, read by ranges.
 
-The only module that talks to the Hub.  It uses the Hub's client library for its
+The only module that talks to the Hub, and the one that makes the HTTP client of the
+other sources (:func:`client`).  It uses the Hub's client library for its
 addresses, headers and connections (and so its proxies, certificates and offline
 switch), and its own bounded requests for the rest; see
 :mod:`pedigree.sources.exchange`.  Importing it is slow, so it is imported when first
@@ -31,11 +32,12 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 from pedigree import __version__
 from pedigree.digests import Digest
 from pedigree.errors import ArtifactError, SourceRefused, SourceUnavailable, quote
-from pedigree.ranges import FileEntry, read_spans
+from pedigree.ranges import FileEntry
 from pedigree.refs import ModelRef
 from pedigree.sources.answers import check_range, origin, shown
 from pedigree.sources.exchange import Exchange, Session
 from pedigree.sources.settings import HUB_ENDPOINT, SourceSettings
+from pedigree.sources.spans import read_spans
 from pedigree.tensors.strictjson import load
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -71,28 +73,40 @@ def pin(ref: ModelRef, settings: SourceSettings) -> ModelRef:
     return _pin(ref, settings, _exchange(settings))
 
 
-def _exchange(settings: SourceSettings) -> Exchange:
+def client(settings: SourceSettings, endpoint: str, **more: Any) -> Exchange:
+    """Bounded requests to an endpoint through the client library's connections.
+
+    Args:
+        settings: Time-out and tries.
+        endpoint: Base address.
+        more: Other fields of :class:`~pedigree.sources.exchange.Exchange`.
+    """
     # Releases of the library differ in the HTTP client they use (httpx, httpx2); its
     # error types are taken from whichever module the library's own error comes from.
-    client = import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
+    module = import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
     return Exchange(
         session=cast(Session, get_session()),
         client_errors=(
-            client.HTTPError,
-            client.InvalidURL,
-            client.StreamError,
+            module.HTTPError,
+            module.InvalidURL,
+            module.StreamError,
             OfflineModeIsEnabled,
             OSError,
         ),
-        timeout_errors=(client.TimeoutException, TimeoutError),
-        endpoint=settings.hub_endpoint.rstrip("/"),
-        token=settings.hub_token or None,
+        timeout_errors=(module.TimeoutException, TimeoutError),
+        endpoint=endpoint,
         headers=build_hf_headers(
             token=False, library_name="pedigree", library_version=__version__
         ),
         timeout_s=settings.timeout_s,
         attempts=settings.attempts,
+        **more,
     )
+
+
+def _exchange(settings: SourceSettings) -> Exchange:
+    endpoint = settings.hub_endpoint.rstrip("/")
+    return client(settings, endpoint, token=settings.hub_token or None)
 
 
 def _pin(ref: ModelRef, settings: SourceSettings, exchange: Exchange) -> ModelRef:
@@ -165,15 +179,22 @@ class HubSource:
             revision=self._commit,
             endpoint=self._exchange.endpoint,
         )
-        return _HubRange(self._exchange, entry, address, self._commit)
+        connections = self._settings.connections
+        return _HubRange(self._exchange, entry, address, self._commit, connections)
 
 
 class _HubRange:
     """Ranged reads of one file; see :class:`~pedigree.ranges.RangeSource`."""
 
     def __init__(
-        self, exchange: Exchange, entry: FileEntry, address: str, commit: str
+        self,
+        exchange: Exchange,
+        entry: FileEntry,
+        address: str,
+        commit: str,
+        connections: int,
     ) -> None:
+        self._connections = connections
         self._exchange = exchange
         self._entry = entry
         self._address = address
@@ -196,9 +217,10 @@ class _HubRange:
                 f"bytes {offset} to {offset + length} of {quote(self.path)} were "
                 f"asked, it has {self.size}"
             )
-        if self._resolved is not None:
+        resolved = self._resolved  # another thread may drop it meanwhile
+        if resolved is not None:
             try:
-                return self._get(self._resolved, offset, length)
+                return self._get(resolved, offset, length)
             except SourceRefused as error:
                 if error.reason not in _EXPIRED:
                     raise
@@ -207,7 +229,11 @@ class _HubRange:
 
     def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         return read_spans(
-            self.read, ranges, gap_bytes=_GAP_BYTES, span_max_bytes=_SPAN_MAX_BYTES
+            self.read,
+            ranges,
+            gap_bytes=_GAP_BYTES,
+            span_max_bytes=_SPAN_MAX_BYTES,
+            connections=self._connections,
         )
 
     def _get(self, address: str, offset: int, length: int) -> bytes:

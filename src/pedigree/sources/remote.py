@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranged reads of files behind web addresses that must not change meanwhile.
+
+A whole read is hashed where the digest is known.  Parts cannot be: whoever needs a
+digest of the whole hashes the whole, as the examination does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pedigree.digests import Digest, sha256
+from pedigree.errors import ArtifactError, SourceRefused, SourceUnavailable, quote
+from pedigree.ranges import FileEntry
+from pedigree.sources.answers import check_place, check_range, is_listed, is_loopback
+from pedigree.sources.answers import origin as origin_of
+from pedigree.sources.exchange import Exchange
+from pedigree.sources.settings import SourceSettings
+from pedigree.sources.spans import read_spans
+
+_GAP_BYTES = 1 << 20
+_SPAN_MAX_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One file or blob at a web address.
+
+    Attributes:
+        url: Address.
+        size: Bytes.
+        digest: SHA-256 where it is known.
+        etag: Strong entity tag, or empty.
+        modified: ``Last-Modified``, or empty.
+        held: The content, of small files whose host knows no ranges.
+    """
+
+    url: str
+    size: int
+    digest: Digest | None = None
+    etag: str = ""
+    modified: str = ""
+    held: bytes | None = field(default=None, repr=False)
+
+
+class RemoteRange:
+    """Ranged reads of a file or of a part; see :class:`~pedigree.ranges.RangeSource`.
+
+    Args:
+        exchange: Requests.
+        entry: Path and size told outside.
+        stored: Where the bytes are.
+        begin: First byte of the file within what is stored.
+        connections: Requests at once.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        entry: FileEntry,
+        stored: Stored,
+        begin: int,
+        connections: int,
+    ) -> None:
+        self._exchange = exchange
+        self._entry = entry
+        self._stored = stored
+        self._begin = begin
+        self._connections = connections
+
+    @property
+    def path(self) -> str:
+        """Path relative to the model's root."""
+        return self._entry.path
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._entry.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes from ``offset``."""
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise ValueError(
+                f"bytes {offset} to {offset + length} of {quote(self.path)} were "
+                f"asked, it has {self.size}"
+            )
+        if length == 0:
+            return b""
+        return get_range(
+            self._exchange, self._stored, self.path, self._begin + offset, length
+        )
+
+    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Read ``(offset, length)`` ranges, coalesced; results in the order asked."""
+        return read_spans(
+            self.read,
+            ranges,
+            gap_bytes=_GAP_BYTES,
+            span_max_bytes=_SPAN_MAX_BYTES,
+            connections=self._connections,
+        )
+
+
+def get_range(
+    exchange: Exchange, stored: Stored, path: str, offset: int, length: int
+) -> bytes:
+    """Bytes of what is stored, if it is still what was listed.
+
+    Raises:
+        ArtifactError: A whole read has another digest (``DigestMismatch``).
+        SourceUnavailable: ``ChangedWhileReading``, ``TruncatedResponse`` and others.
+        SourceRefused: The source said no.
+    """
+    if stored.held is not None:
+        return stored.held[offset : offset + length]
+    whole = offset == 0 and length == stored.size
+    extra = {} if whole else {"range": f"bytes={offset}-{offset + length - 1}"}
+    if stored.etag:
+        extra["if-match"] = stored.etag
+
+    def check(status: int, headers: Mapping[str, str]) -> None:
+        check_same(stored, path, headers)
+        check_encoding(exchange.who, path, headers)
+        check_range(status, headers, offset, length, stored.size)
+
+    answer = exchange.get(stored.url, body_max=length, extra=extra, check=check)
+    if len(answer.body) != length:
+        raise SourceUnavailable(
+            f"{exchange.who} sent {len(answer.body)} bytes of {quote(path)} from byte "
+            f"{offset}, wanted {length}",
+            reason="TruncatedResponse",
+        )
+    if whole:
+        check_digest(answer.body, stored.digest, path)
+    return answer.body
+
+
+def check_digest(body: bytes, wanted: Digest | None, path: str) -> None:
+    """Refuse bytes that are not those their digest names.
+
+    Raises:
+        ArtifactError: ``DigestMismatch``.
+    """
+    if wanted is not None and (got := sha256(body)) != wanted:
+        raise ArtifactError(
+            f"{quote(path)} has the digest {got}, wanted {wanted}",
+            reason="DigestMismatch",
+            hint="the source sends other bytes than were named; do not use them",
+            path=path,
+        )
+
+
+def check_same(stored: Stored, path: str, headers: Mapping[str, str]) -> None:
+    """Refuse an answer about another state of the file than the listed one."""
+    etag, modified = validators(headers)
+    if etag != stored.etag if stored.etag else modified != stored.modified:
+        raise SourceUnavailable(
+            f"{quote(path)} changed while it was being read: it was "
+            f"{quote(stored.etag or stored.modified, 80)} when listed and is "
+            f"{quote(etag or modified, 80)} now",
+            reason="ChangedWhileReading",
+            hint="try again when the copy has finished",
+        )
+
+
+def check_encoding(who: str, path: str, headers: Mapping[str, str]) -> None:
+    """Refuse bytes that are not the file's own: sizes and ranges would be others."""
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise SourceRefused(
+            f"{who} sends {quote(path)} encoded as {quote(encoding, 32)}, wanted the "
+            "file itself",
+            reason="EncodedAnswer",
+        )
+
+
+def validators(headers: Mapping[str, str]) -> tuple[str, str]:
+    """Strong entity tag and modification time of an answer, or empty texts."""
+    etag = headers.get("etag", "").strip()
+    plain = len(etag) <= 256 and etag.isascii() and etag.isprintable()
+    if not (plain and len(etag) > 2 and etag[0] == etag[-1] == '"'):
+        etag = ""
+    return etag, headers.get("last-modified", "").strip()[:64]
+
+
+def connect(settings: SourceSettings, host: str, who: str, probe: str) -> Exchange:
+    """Requests to a host, with TLS unless it is allowed and known to have none.
+
+    This machine is asked without TLS (except at port 443) where that is allowed; an
+    allowed private host only when it does not answer with TLS.
+
+    Args:
+        settings: Allowed hosts, time-outs.
+        host: ``host`` or ``host:port``.
+        who: What the host is called in messages.
+        probe: Path to try TLS with.
+
+    Raises:
+        SourceRefused: ``PrivateAddress``.
+    """
+    from pedigree.sources import hub  # takes long to import
+
+    def guard(url: str) -> None:
+        check_place(url, settings.private_hosts, who=who)
+
+    def exchange(base: str) -> Exchange:
+        return hub.client(settings, base, who=who, guard=guard)
+
+    secure, open_ = f"https://{host}", f"http://{host}"
+    _, name, port = origin_of(open_)
+    listed = is_listed(name, port, settings.private_hosts)
+    here = is_loopback(name)
+    if here and port != 443 and (listed or settings.private_hosts is None):
+        return exchange(open_)
+    if listed and _lacks_tls(exchange(secure), secure + probe):
+        return exchange(open_)
+    return exchange(secure)
+
+
+def _lacks_tls(exchange: Exchange, url: str) -> bool:
+    exchange.attempts = 1
+    try:
+        exchange.get(url, body_max=0, extra={"range": "bytes=0-0"})
+    except SourceUnavailable as error:
+        return error.reason == "Unreachable"
+    except SourceRefused:
+        return False
+    return False
