@@ -157,8 +157,8 @@ def coding_of(
     groups, rows = scales.shape
     if words.shape[1] != rows:
         return (
-            f"qweight has shape {list(words.shape)} and scales {list(scales.shape)}, "
-            "which is neither GPTQ nor AWQ (GEMM)"
+            f"shapes {list(words.shape)} of qweight, {list(zeros.shape)} of qzeros and "
+            f"{list(scales.shape)} of scales together fit neither GPTQ nor AWQ (GEMM)"
         )
     bits = next((b for b in _BITS if zeros.shape[1] * WORD_BITS == rows * b), None)
     if bits is None:
