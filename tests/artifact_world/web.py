@@ -82,6 +82,9 @@ class Handler(BaseHTTPRequestHandler):
         return headers
 
     def do_GET(self) -> None:
+        self.respond()
+
+    def respond(self) -> None:
         headers = self.note()
         web = self.world
         wanted = f"Bearer {web.token}"
