@@ -7,6 +7,7 @@ digest of the whole hashes the whole, as the examination does.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -68,6 +69,8 @@ class RemoteRange:
         self._stored = stored
         self._begin = begin
         self._connections = connections
+        self._hash = hashlib.sha256()
+        self._hashed = 0
 
     @property
     def path(self) -> str:
@@ -88,9 +91,22 @@ class RemoteRange:
             )
         if length == 0:
             return b""
-        return get_range(
+        data = get_range(
             self._exchange, self._stored, self.path, self._begin + offset, length
         )
+        if self._stored.digest is not None and self._entry.digest is None:
+            self._follow(offset, data)
+        return data
+
+    def _follow(self, offset: int, data: bytes) -> None:
+        """Hash along when a file is read from its beginning to its end in order."""
+        if self._begin or self.size != self._stored.size or offset != self._hashed:
+            return
+        self._hash.update(data)
+        self._hashed += len(data)
+        if self._hashed == self.size:
+            got = Digest(self._hash.hexdigest())
+            compare_digest(got, self._stored.digest, self.path)
 
     def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Read ``(offset, length)`` ranges, coalesced; results in the order asked."""
@@ -143,7 +159,17 @@ def check_digest(body: bytes, wanted: Digest | None, path: str) -> None:
     Raises:
         ArtifactError: ``DigestMismatch``.
     """
-    if wanted is not None and (got := sha256(body)) != wanted:
+    if wanted is not None:
+        compare_digest(sha256(body), wanted, path)
+
+
+def compare_digest(got: Digest, wanted: Digest | None, path: str) -> None:
+    """Refuse a digest that is not the named one.
+
+    Raises:
+        ArtifactError: ``DigestMismatch``.
+    """
+    if wanted is not None and got != wanted:
         raise ArtifactError(
             f"{quote(path)} has the digest {got}, wanted {wanted}",
             reason="DigestMismatch",

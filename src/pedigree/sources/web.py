@@ -4,7 +4,8 @@
 A web server keeps no versions.  So every file is held to its strong entity tag, or
 else to its modification time and size, on every answer; a server that gives neither
 is refused unless the reference names the SHA-256 of the file.  That digest is checked
-whenever the whole file is read, and stated for the examination to check.
+when the whole file is read, at once or from beginning to end, and not stated as
+the file's: the examination, which believes stated digests, must hash it.
 
 A reference to ``*.safetensors.index.json`` means the index, the shards it names beside
 it, and those of :data:`COMPANIONS` that exist.  Its SHA-256 binds the index alone.
@@ -86,7 +87,7 @@ class WebSource:
         if name.endswith(_INDEX):
             self._add_parts(folder, name, first)
         self._entries = tuple(
-            FileEntry(path, stored.size, stored.digest)
+            FileEntry(path, stored.size)
             for path, stored in sorted(self._stored.items())
         )
 
@@ -161,7 +162,7 @@ class WebSource:
         return self._exchange.bytes_read
 
     def files(self) -> tuple[FileEntry, ...]:
-        """The files, sorted by path; with the digest that the reference names."""
+        """The files, sorted by path, without digests: nobody vouches for them."""
         return self._entries
 
     def open(self, path: str) -> RemoteRange:
@@ -171,7 +172,7 @@ class WebSource:
             KeyError: The path was not listed.
         """
         stored = self._stored[path]
-        entry = FileEntry(path, stored.size, stored.digest)
+        entry = FileEntry(path, stored.size)
         connections = self._settings.connections
         return RemoteRange(self._exchange, entry, stored, 0, connections)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifact_world.registry import TAR, Registry, digest_of, serve
@@ -259,3 +259,27 @@ def test_any_archive_gives_members_or_an_error(at: int, byte: int, end: int) -> 
     except ArtifactError:
         return
     assert all(it.begin + it.size <= len(kept) for it in found)
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=9),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["layers", "manifests", "digest", "mediaType", "size", "platform"]
+                ),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=9,
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_any_manifest_gives_a_model_or_an_error(body: object) -> None:
+    with serve(Registry()) as registry:
+        registry.put(body, "v1")
+        with pytest.raises(PedigreeError):
+            _open(registry)
