@@ -19,6 +19,7 @@ from pedigree.tensors.formats import (
     format_by_head,
     format_by_name,
 )
+from pedigree.tensors.opening import OPENERS
 from pedigree.tensors.remarks import ERROR, WARNING, Remark
 
 _CHUNK_BYTES = 8 << 20
@@ -105,19 +106,19 @@ def _hidden(path: str, form: str) -> Remark:
 
 
 def _unsupported(formats: dict[str, str]) -> list[Remark]:
-    readable = SAFETENSORS in formats
+    read = next((form for form in OPENERS if form in formats), None)
     return [
         Remark(
             "UnsupportedFormat",
             path,
-            f"weights in {quote(path)} are {form}, which is recognised but not read; "
+            f"weights in {quote(path)} are {form}, which was not read; "
             + (
-                "only the safetensors beside them were compared"
-                if readable
+                f"only the {read} beside them were compared"
+                if read
                 else "publish them as safetensors"
             ),
-            WARNING if readable else ERROR,
+            WARNING if read else ERROR,
         )
         for form, path in sorted(formats.items())
-        if form != SAFETENSORS
+        if form != read
     ]

@@ -182,11 +182,11 @@ def test_formats_that_are_not_read_are_told(tmp_path: Path) -> None:
 
 
 def test_a_model_in_an_unread_format_alone_is_an_error(tmp_path: Path) -> None:
-    found = _examine(tmp_path, {"pytorch_model.bin": b"x"})
-    assert found.evidence.formats == ("pytorch",)
+    found = _examine(tmp_path, {"model.onnx": b"x"})
+    assert found.evidence.formats == ("onnx",)
     assert sorted(_errors(found)) == [
         ("NoReadableWeights", ""),
-        ("UnsupportedFormat", "pytorch_model.bin"),
+        ("UnsupportedFormat", "model.onnx"),
     ]
 
 

@@ -204,7 +204,7 @@ def test_huge_but_finite_weights_are_read(tmp_path: Path) -> None:
 
 
 def test_a_model_without_safetensors_is_not_readable(tmp_path: Path) -> None:
-    assert _reason(tmp_path, {"pytorch_model.bin": b"x"}) == "NoReadableWeights"
+    assert _reason(tmp_path, {"model.onnx": b"x"}) == "NoReadableWeights"
 
 
 def test_a_model_without_tensors_is_not_readable(tmp_path: Path) -> None:
