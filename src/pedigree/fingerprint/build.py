@@ -23,13 +23,16 @@ from pedigree.fingerprint.plan import Plan
 from pedigree.fingerprint.reduced import reduced
 from pedigree.fingerprint.roles import map_roles
 from pedigree.fingerprint.sampled import BitReader
-from pedigree.fingerprint.slots import Role, RoleMap
+from pedigree.fingerprint.slots import QUANTISED, Role, RoleMap
 from pedigree.fingerprint.spec import V2, FingerprintSpec, Profile
 from pedigree.fingerprint.vocabulary import Vocabulary
 from pedigree.tensors.checkpoint import Checkpoint
+from pedigree.tensors.dtypes import DTYPES
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all) after each tensor."""
+_FEW_BITS = 9
+"""For each value, scales included: 8.5 of GGUF's Q8_0 is the most of any layout."""
 SALT_MIN_BYTES = 16
 """A salt that can be guessed hides nothing."""
 
@@ -70,6 +73,8 @@ def build_fingerprint(
     """
     shapes = {name: info.shape for name, info in checkpoint.tensors.items()}
     roles = map_roles(shapes, FAMILIES, hints)
+    if is_quantised(checkpoint):
+        roles = replace(roles, notes=tuple(sorted({*roles.notes, QUANTISED})))
     if profile is None:
         profile = automatic_profile(checkpoint, spec)
     whole = profile if profile is Profile.DEEP else Profile.FAST
@@ -79,6 +84,17 @@ def build_fingerprint(
     bits = BitReader(checkpoint, reader)
     made = LayerPass(checkpoint, bits, roles, plan, vocabulary, progress).run()
     return made if profile is whole else reduced(made)
+
+
+def is_quantised(checkpoint: Checkpoint) -> bool:
+    """Whether most weights are stored in a layout that rounds them."""
+    few = every = 0
+    for info in checkpoint.tensors.values():
+        every += info.count
+        coded = info.coding is not None or DTYPES[info.dtype].bits <= 8
+        if coded and len(info.shape) > 1 and 8 * info.nbytes <= _FEW_BITS * info.count:
+            few += info.count
+    return 2 * few > every
 
 
 def automatic_profile(checkpoint: Checkpoint, spec: FingerprintSpec = V2) -> Profile:

@@ -67,6 +67,8 @@ count from their own first block whatever the length of the other."""
 UNKNOWN_REASONS = ("UnknownArchitecture", "AdapterWeights")
 """Why no family fits.  Stored: never rename one."""
 
+QUANTISED = "QuantisedStorage"
+
 NOTES = {
     "StructuralMap": "no family of names fits; roles were told from shapes and words",
     "FusedHeads": "q, k and v are one tensor by head and the number of heads is not "
@@ -74,6 +76,7 @@ NOTES = {
     "HintIgnored": "the configuration contradicts the shapes of the weights, so its "
     "numbers were not used",
     "NormOffset": "norms are stored as their distance from one, as the model type says",
+    QUANTISED: "most weights are stored with 8 bits or less and scales",
     "DoraMagnitude": "magnitudes of an adapter were left out; its factors were used",
 }
 """What a map of roles may remark, by token.  Tokens are stored: never rename one."""

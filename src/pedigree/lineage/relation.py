@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from pedigree.fingerprint.model import Fingerprint
+from pedigree.fingerprint.slots import QUANTISED
 from pedigree.lineage import hash_test
 from pedigree.lineage.adapt import is_adapter
 from pedigree.lineage.delta import FAR
@@ -206,17 +208,39 @@ def rows_kept(of: Forensics) -> float | None:
 
 
 def _quantised(of: Forensics) -> RelationFinding | None:
-    if bool(of.lattice_a) == bool(of.lattice_b):
+    kinds = [
+        f"lie on a {kind} lattice" if kind else _stored_in_few_bits(side)
+        for kind, side in ((of.lattice_a, of.a), (of.lattice_b, of.b))
+    ]
+    if kinds[0] and kinds[1]:
+        return _both_quantised(of)
+    if not kinds[0] and not kinds[1]:
         return None
-    child, kind = ("B", of.lattice_b) if of.lattice_b else ("A", of.lattice_a)
+    child = "A" if kinds[0] else "B"
     other = "A" if child == "B" else "B"
     change = "" if of.delta is None else f"; the weights differ by {_percent(of)}"
     return RelationFinding(
         Relation.QUANTISED,
-        f"the matrices of {child} lie on a {kind} lattice, those of {other} on none"
+        f"the matrices of {child} {kinds[0] or kinds[1]}, those of {other} do not"
         f"{change}",
         () if of.delta is None else (("relativeChange", of.delta.relative),),
     )
+
+
+def _both_quantised(of: Forensics) -> RelationFinding | None:
+    d = of.delta
+    if d is None or not d.changed or d.relative > QUANTISED_MAX:
+        return None
+    return RelationFinding(
+        Relation.QUANTISED,
+        f"both are quantised, and rounding explains that they differ by {_percent(of)}",
+        (("relativeChange", d.relative),),
+    )
+
+
+def _stored_in_few_bits(side: Fingerprint) -> str:
+    few = QUANTISED in side.notes
+    return "are stored with 8 bits or less and scales" if few else ""
 
 
 def _low_rank(of: Forensics) -> RelationFinding | None:
