@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,12 @@ from numpy.typing import NDArray
 from artifact_world.weights import file_of
 from made_models import Weights
 
-Stored = dict[str, NDArray]
+Stored = dict[str, NDArray[Any]]
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 _NAMES = {"<i4": "I32", "<f2": "F16", "<f4": "F32", "<i8": "I64"}
 
 
-def stored_file(tensors: Mapping[str, NDArray]) -> bytes:
+def stored_file(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """One safetensors file of arrays of several types."""
     header: dict[str, object] = {}
     data = b""
@@ -37,7 +38,7 @@ def stored_file(tensors: Mapping[str, NDArray]) -> bytes:
 
 
 def write_packed(
-    folder: Path, tensors: Mapping[str, NDArray], settings: Mapping[str, object]
+    folder: Path, tensors: Mapping[str, NDArray[Any]], settings: Mapping[str, object]
 ) -> Path:
     """Write a model with its configuration."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,8 +49,8 @@ def write_packed(
 
 
 def lattice(
-    weight: NDArray, group: NDArray, bits: int
-) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    weight: NDArray[Any], group: NDArray[Any], bits: int
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Numbers (out, in), zeros and scales (groups, out), and their exact values."""
     out, columns = weight.shape
     groups, top = int(group.max()) + 1, (1 << bits) - 1
@@ -70,7 +71,9 @@ def lattice(
     return numbers, zeros, scales, exact.astype(np.float32)
 
 
-def pack(values: NDArray, bits: int, order: tuple[int, ...] | None = None) -> NDArray:
+def pack(
+    values: NDArray[Any], bits: int, order: tuple[int, ...] | None = None
+) -> NDArray[Any]:
     """Whole numbers (n, m) to words (n, m * bits / 32), along the last axis."""
     per = 32 // bits
     places = order or tuple(range(per))
@@ -82,7 +85,7 @@ def pack(values: NDArray, bits: int, order: tuple[int, ...] | None = None) -> ND
     return words.view(np.int32)
 
 
-def _is_packed(name: str, values: NDArray) -> bool:
+def _is_packed(name: str, values: NDArray[Any]) -> bool:
     return values.ndim == 2 and "layers" in name
 
 

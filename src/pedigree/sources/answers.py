@@ -247,7 +247,7 @@ def check_place(
 
 def is_listed(host: str, port: int, private_hosts: tuple[str, ...] | None) -> bool:
     """Whether a host is among those that may be private and without TLS."""
-    names = {name.lower() for name in private_hosts or ()}
+    names = {name.lower().removeprefix("http://") for name in private_hosts or ()}
     return host in names or f"{host}:{port}" in names
 
 

@@ -157,7 +157,9 @@ def check_endpoint(endpoint: str, private_hosts: tuple[str, ...] | None) -> bool
             reason="BadEndpoint",
         )
     plain = parts.scheme == "http"
-    if private_hosts is None or {host, f"{host}:{port}"} & set(private_hosts):
+    if private_hosts is None or {host, f"{host}:{port}"} & {
+        x.removeprefix("http://") for x in private_hosts
+    }:
         return plain
     found = addresses(host)
     if plain or not all(_is_public(address) for address in found):

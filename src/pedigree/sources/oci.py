@@ -154,7 +154,7 @@ def _connect(ref: ModelRef, settings: SourceSettings) -> Exchange:
     host, _, name = ref.location.partition("/")
     if host == "docker.io":  # the one registry whose name is not where it answers
         host = "registry-1.docker.io"
-    exchange = connect(settings, host, _WHO, "/v2/")
+    exchange = connect(settings, host, _WHO)
     given = settings.credentials
 
     def asking(endpoint: str) -> Exchange:

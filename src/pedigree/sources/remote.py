@@ -211,17 +211,16 @@ def validators(headers: Mapping[str, str]) -> tuple[str, str]:
     return etag, headers.get("last-modified", "").strip()[:64]
 
 
-def connect(settings: SourceSettings, host: str, who: str, probe: str) -> Exchange:
-    """Requests to a host, with TLS unless it is allowed and known to have none.
+def connect(settings: SourceSettings, host: str, who: str) -> Exchange:
+    """Requests to a host, with TLS unless the settings say that it has none.
 
-    This machine is asked without TLS (except at port 443) where that is allowed; an
-    allowed private host only when it does not answer with TLS.
+    This machine is asked without TLS (except at port 443) where that is allowed;
+    another host only where it is allowed as ``http://host:port``.
 
     Args:
         settings: Allowed hosts, time-outs.
         host: ``host`` or ``host:port``.
         who: What the host is called in messages.
-        probe: Path to try TLS with.
 
     Raises:
         SourceRefused: ``PrivateAddress``.
@@ -240,17 +239,7 @@ def connect(settings: SourceSettings, host: str, who: str, probe: str) -> Exchan
     here = is_loopback(name)
     if here and port != 443 and (listed or settings.private_hosts is None):
         return exchange(open_)
-    if listed and _lacks_tls(exchange(secure), secure + probe):
+    # Never on a failure of TLS: whoever stands between could make it fail.
+    if open_.lower() in {each.lower() for each in settings.private_hosts or ()}:
         return exchange(open_)
     return exchange(secure)
-
-
-def _lacks_tls(exchange: Exchange, url: str) -> bool:
-    exchange.attempts = 1
-    try:
-        exchange.get(url, body_max=0, extra={"range": "bytes=0-0"})
-    except SourceUnavailable as error:
-        return error.reason == "Unreachable"
-    except SourceRefused:
-        return False
-    return False

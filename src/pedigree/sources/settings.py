@@ -47,8 +47,8 @@ class SourceSettings:
             (``AWS_ACCESS_KEY_ID`` ...), each sent to its own store only; see
             :data:`CREDENTIALS`.  Not shown in ``repr``.
         private_hosts: Hosts (``host`` or ``host:port``) that may be asked although they
-            are at a private address or without TLS; None allows every host (the
-            command line on somebody's own machine).
+            are at a private address, or as ``http://host:port`` without TLS; None
+            allows every host (the command line on somebody's own machine).
         connections: Requests to one source at once.
         cache_dir: Where bytes had from remote sources are kept for the next try; None
             keeps nothing.

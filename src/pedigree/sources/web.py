@@ -78,7 +78,7 @@ class WebSource:
             )
         self._ref = ref
         self._settings = settings
-        self._exchange = connect(settings, host, _WHO, f"/{path}")
+        self._exchange = connect(settings, host, _WHO)
         self._exchange.token = settings.credentials.get("HTTPS_BEARER_TOKEN") or None
         folder = f"{self._exchange.endpoint}/{dirname(path)}".rstrip("/")
         digest = Digest.parse(ref.revision) if ref.revision else None

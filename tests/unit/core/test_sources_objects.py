@@ -26,8 +26,7 @@ from pedigree.fingerprint.source import fingerprint_source
 from pedigree.limits import Limits
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings, open_source, resolve_identity
-from pedigree.sources.buckets import check_endpoint
-from pedigree.sources.objects import store_config
+from pedigree.sources.buckets import check_endpoint, store_config
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -73,7 +72,7 @@ def _leaks(text: str) -> bool:
 def world() -> Iterator[_World]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import boto3
+        import boto3  # type: ignore[import-untyped]
         from moto.server import ThreadedMotoServer
 
         server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)

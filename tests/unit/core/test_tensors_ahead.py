@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import made_models as made
 from hypothesis import given
 from hypothesis import strategies as st
 
+import made_models as made
 from pedigree.fingerprint.codec import encode
 from pedigree.fingerprint.source import fingerprint_source
 from pedigree.fingerprint.spec import Profile

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 16}
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 16, "version": "gemm"}
 
 
-def assert_exact(folder: Path, exact: dict) -> None:
+def assert_exact(folder: Path, exact: dict[str, Any]) -> None:
     opened = checkpoint(folder)
     assert list(opened.tensors) == sorted(exact)
     assert opened.remarks == ()
@@ -103,7 +104,7 @@ def test_groups_that_do_not_exist_are_refused(tmp_path: Path) -> None:
         assert caught.value.reason == "MalformedValue"
 
 
-def left_over(folder: Path, tensors: dict) -> str:
+def left_over(folder: Path, tensors: dict[str, Any]) -> str:
     opened = checkpoint(write_packed(folder, tensors, GPTQ))
     (remark,) = [r for r in opened.remarks if r.reason == "PackedWeightsNotRead"]
     assert Q + ".qweight" in opened.tensors
@@ -210,7 +211,7 @@ DIMENSIONS = st.lists(st.integers(0, 9), min_size=1, max_size=3).map(tuple)
     fill=st.integers(-(2**31), 2**31 - 1),
 )
 def test_any_shapes_and_settings_give_values_or_a_refusal(
-    tmp_path: Path, shapes: list, said: dict, fill: int
+    tmp_path: Path, shapes: list[Any], said: dict[str, Any], fill: int
 ) -> None:
     tensors = {
         "a.qweight": np.full(shapes[0], fill, "<i4"),
