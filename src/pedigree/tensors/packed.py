@@ -14,7 +14,13 @@ from dataclasses import replace
 from typing import Any
 
 from pedigree.errors import ArtifactError, quote
-from pedigree.tensors import packed_awq, packed_gptq
+from pedigree.tensors import (
+    packed_awq,
+    packed_bnb,
+    packed_compressed,
+    packed_fp8,
+    packed_gptq,
+)
 from pedigree.tensors.layout import TensorInfo, WeightSet
 from pedigree.tensors.packed_groups import QWEIGHT
 from pedigree.tensors.remarks import WARNING, Remark
@@ -24,7 +30,13 @@ Finder = Callable[
     [Mapping[str, TensorInfo], Mapping[str, Any], Read],
     list[tuple[TensorInfo, frozenset[str]]],
 ]
-FINDERS: tuple[Finder, ...] = (packed_gptq.find, packed_awq.find)
+FINDERS: tuple[Finder, ...] = (
+    packed_gptq.find,
+    packed_awq.find,
+    packed_bnb.find,
+    packed_fp8.find,
+    packed_compressed.find,
+)
 """Each gives logical tensors, and the names of the stored tensors each is made of."""
 
 _SUFFIX = re.compile(
