@@ -21,6 +21,7 @@ from pedigree.fingerprint.families_fused import (
     OPT,
     QWEN,
 )
+from pedigree.fingerprint.families_gguf import GGUF, GGUF_GPT_OSS
 from pedigree.fingerprint.families_llama import (
     GEMMA2,
     GPT_OSS,
@@ -52,6 +53,8 @@ FAMILIES = (
     BERT,
     DISTILBERT,
     T5,
+    GGUF,
+    GGUF_GPT_OSS,
 )
 """In the order of trial; of two that know equally much the earlier is taken."""
 

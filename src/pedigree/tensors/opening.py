@@ -13,7 +13,8 @@ from pedigree.errors import ArtifactError
 from pedigree.limits import DEFAULT, Limits
 from pedigree.manifest import is_ignored
 from pedigree.ranges import ModelSource
-from pedigree.tensors.formats import PYTORCH, SAFETENSORS, format_by_name
+from pedigree.tensors.formats import GGUF, PYTORCH, SAFETENSORS, format_by_name
+from pedigree.tensors.gguf_set import open_gguf
 from pedigree.tensors.layout import WeightSet
 from pedigree.tensors.packed import decoded, is_packed
 from pedigree.tensors.pytorch_set import open_pytorch
@@ -35,6 +36,7 @@ def _open_safetensors(source: ModelSource, sizes: Sizes, limits: Limits) -> Weig
 
 OPENERS: dict[str, Opener] = {
     SAFETENSORS: _open_safetensors,
+    GGUF: open_gguf,
     PYTORCH: open_pytorch,
 }
 """Formats that are read, the one servers prefer first."""

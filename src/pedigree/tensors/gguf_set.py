@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The GGUF files of a model: one file or one split set, merged to one map."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pedigree.errors import ArtifactError, quote
+from pedigree.limits import Limits
+from pedigree.ranges import ModelSource
+from pedigree.tensors.formats import GGUF, format_by_name
+from pedigree.tensors.gguf_blocks import BLOCK_TYPES, BlockCoding
+from pedigree.tensors.gguf_header import (
+    PLAIN_TYPES,
+    GgufHeader,
+    GgufTensor,
+    read_gguf_header,
+)
+from pedigree.tensors.gguf_order import PERMUTED, HalvedHeads, PlainCoding
+from pedigree.tensors.layout import Coding, TensorInfo, WeightSet
+from pedigree.tensors.remarks import WARNING, Remark
+
+_SPLIT = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.IGNORECASE)
+_QUERY = re.compile(r"blk\.[0-9]{1,5}\.attn_q\.(?:weight|bias)")
+_KEY = re.compile(r"blk\.[0-9]{1,5}\.attn_k\.(?:weight|bias)")
+_SHIFTED = ("gemma", "nemotron", "qwen3next", "qwen3_next")
+"""Architectures whose converter adds the one that their norms are stored without."""
+_LINEAGE = re.compile(
+    r"general\.(?:name|architecture|license|quantized_by|finetune|basename"
+    r"|base_model\..+|source\..+)"
+)
+_CONFIG = {
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",
+    "num_hidden_layers": "block_count",
+    "num_local_experts": "expert_count",
+}
+"""Key of ``config.json`` to what follows the architecture in keys of GGUF."""
+
+
+def open_gguf(
+    source: ModelSource, sizes: Mapping[str, int], limits: Limits
+) -> WeightSet:
+    """Read the headers of the GGUF files of a model.
+
+    Args:
+        source: The model.
+        sizes: Bytes of each file that counts, by path.
+        limits: Bounds.
+
+    Raises:
+        ArtifactError: Several models (``AmbiguousWeights``), an incomplete split set
+            (``MissingShard``), a tensor in two files (``DuplicateTensor``), no tensor
+            (``NoReadableWeights``), or reasons of
+            :mod:`pedigree.tensors.gguf_header`.
+        SourceError: The bytes could not be had.
+    """
+    paths, unread = _choose(sizes, limits)
+    files = {path: source.open(path) for path in paths}
+    headers = {path: read_gguf_header(file, limits) for path, file in files.items()}
+    _check_split(headers)
+    first = headers[paths[0]]
+    tensors: dict[str, TensorInfo] = {}
+    for path, header in headers.items():
+        for stored in header.tensors:
+            if stored.name in tensors:
+                raise ArtifactError(
+                    f"tensor {quote(stored.name)} is in "
+                    f"{quote(tensors[stored.name].path)} and in {quote(path)}, wanted "
+                    "one of them",
+                    reason="DuplicateTensor",
+                    path=path,
+                )
+            tensors[stored.name] = _info(stored, path, first)
+    _check_number(tensors, paths[0], limits)
+    remarks = [_unread(path) for path in unread]
+    if _order_unknown(first, tensors):
+        remarks.append(
+            Remark(
+                "UnknownHeads",
+                paths[0],
+                "rows of q and k are in the order of another program and the number "
+                "of heads is not stated, so they were compared as they are",
+            )
+        )
+    return WeightSet(
+        form=GGUF,
+        files=files,
+        tensors=dict(sorted(tensors.items())),
+        metadata={path: _lineage(header) for path, header in headers.items()},
+        remarks=tuple(remarks),
+        config=_config(first),
+    )
+
+
+def _choose(sizes: Mapping[str, int], limits: Limits) -> tuple[list[str], list[str]]:
+    """Files of the model, in order, and those that are not read."""
+    every = [path for path in sizes if format_by_name(path) == GGUF]
+    beside = [p for p in every if p.rpartition("/")[2].lower().startswith("mmproj")]
+    own = [path for path in every if path not in beside]
+    top = [path for path in own if "/" not in path]
+    candidates = top or own
+    models: dict[str, list[str]] = {}
+    for path in sorted(candidates):
+        split = _SPLIT.fullmatch(path)
+        stem = f"{split[1]}-*-of-{split[3]}.gguf" if split else path
+        models.setdefault(stem, []).append(path)
+    if not models:
+        raise ArtifactError(
+            f"GGUF files {quote(beside)} belong beside a model, wanted the model",
+            reason="NoReadableWeights",
+        )
+    if len(models) > 1:
+        raise ArtifactError(
+            f"model has {len(models)} different GGUF models, {quote(list(models))}, "
+            "wanted one",
+            reason="AmbiguousWeights",
+            hint="name one of them in the reference, as in hf://org/repo@revision#file",
+        )
+    paths = next(iter(models.values()))
+    split = _SPLIT.fullmatch(paths[0])
+    if split and len(paths) != int(split[3]):
+        raise ArtifactError(
+            f"split set of {quote(paths[0])} has {len(paths)} files, wanted "
+            f"{int(split[3])}",
+            reason="MissingShard",
+            path=paths[0],
+        )
+    if len(paths) > limits.files_max:
+        raise ArtifactError(
+            f"split set has {len(paths)} files, allowed are {limits.files_max}",
+            reason="LimitExceeded",
+        )
+    return paths, sorted(set(every) - set(paths))
+
+
+def _check_split(headers: Mapping[str, GgufHeader]) -> None:
+    """Refuse files that say they are another part than their names do."""
+    total = len(headers)
+    for number, (path, header) in enumerate(headers.items()):
+        split = _SPLIT.fullmatch(path)
+        count = header.scalars.get("split.count", 0 if split is None else None)
+        place = header.scalars.get("split.no", 0 if split is None else None)
+        named = int(split[2]) - 1 if split else 0
+        whole = split is None and count in (0, 1) and place == 0
+        if not whole and (named, place, count) != (number, number, total):
+            raise ArtifactError(
+                f"file {quote(path)} says it is part {quote(place, 32)} of "
+                f"{quote(count, 32)}, wanted part {number} of {total}",
+                reason="MissingShard",
+                path=path,
+            )
+
+
+def _check_number(tensors: Mapping[str, TensorInfo], path: str, limits: Limits) -> None:
+    if len(tensors) > limits.tensors_max:
+        raise ArtifactError(
+            f"model has {len(tensors)} tensors, allowed are {limits.tensors_max}",
+            reason="LimitExceeded",
+        )
+    if not tensors:
+        raise ArtifactError(
+            f"weight file {quote(path)} holds no tensor, wanted weights",
+            reason="NoReadableWeights",
+            path=path,
+        )
+
+
+def _info(stored: GgufTensor, path: str, first: GgufHeader) -> TensorInfo:
+    columns = stored.shape[-1]
+    coding: Coding | None = None
+    plain = PLAIN_TYPES.get(stored.kind)
+    if plain is None:
+        block = BLOCK_TYPES[stored.kind]
+        coding = BlockCoding(block, path, stored.begin, columns)
+    head = _head_rows(stored, first)
+    if head:
+        if coding is None and plain is not None:
+            coding = PlainCoding(plain, path, stored.begin, columns)
+        if coding is not None:
+            one_line = columns if len(stored.shape) == 1 else 0
+            coding = HalvedHeads(coding, head, one_line)
+    dtype = plain or BLOCK_TYPES[stored.kind].name
+    return TensorInfo(
+        stored.name, dtype, stored.shape, path, stored.begin, stored.end, coding
+    )
+
+
+def _head_rows(stored: GgufTensor, first: GgufHeader) -> int:
+    """Rows of each head that were reordered; 0 for tensors in their own order."""
+    arch = _architecture(first)
+    if arch not in PERMUTED or len(stored.shape) > 2:
+        return 0
+    heads = _number(first, "attention.head_count")
+    if _KEY.fullmatch(stored.name):
+        heads = _number(first, "attention.head_count_kv") or heads
+    elif not _QUERY.fullmatch(stored.name):
+        return 0
+    rows = stored.shape[0]
+    if not heads or rows % heads or rows // heads % 2:
+        return 0
+    return rows // heads
+
+
+def _order_unknown(first: GgufHeader, tensors: Mapping[str, TensorInfo]) -> bool:
+    if _architecture(first) not in PERMUTED:
+        return False
+    return any(
+        (_QUERY.fullmatch(name) or _KEY.fullmatch(name))
+        and not isinstance(info.coding, HalvedHeads)
+        for name, info in tensors.items()
+    )
+
+
+def _architecture(header: GgufHeader) -> str:
+    value = header.scalars.get("general.architecture")
+    return value.lower() if isinstance(value, str) else ""
+
+
+def _number(header: GgufHeader, key: str) -> int:
+    """A count of the architecture's own; 0 where none is stated."""
+    value = header.scalars.get(f"{_architecture(header)}.{key}")
+    return value if type(value) is int and value > 0 else 0
+
+
+def _config(header: GgufHeader) -> dict[str, Any]:
+    arch = _architecture(header)
+    if not arch:
+        return {}
+    shifted = any(word in arch for word in _SHIFTED)
+    config: dict[str, Any] = {"model_type": f"gguf-{arch}" if shifted else arch}
+    for ours, theirs in _CONFIG.items():
+        if number := _number(header, theirs):
+            config[ours] = number
+    return config
+
+
+def _lineage(header: GgufHeader) -> dict[str, str]:
+    return {
+        key: str(value)
+        for key, value in header.scalars.items()
+        if _LINEAGE.fullmatch(key)
+    }
+
+
+def _unread(path: str) -> Remark:
+    return Remark(
+        "UnreadWeights",
+        path,
+        f"weights in {quote(path)} were not compared, for the model's own do not "
+        "include them; name the file in a reference of its own to compare it",
+        WARNING,
+    )

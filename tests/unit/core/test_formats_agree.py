@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One model is recognised in every storage, from every other."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import made_models as made
+from pedigree.fingerprint.model import Fingerprint
+from pedigree.fingerprint.spec import Profile
+from pedigree.lineage.classes import LineageClass
+from pedigree.lineage.compare import compare
+from storages import PLAIN, QUANTISED
+
+EVERY = {**PLAIN, **QUANTISED}
+
+
+@pytest.fixture(scope="module", params=[Profile.DEEP, Profile.FAST])
+def fingerprints(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Fingerprint]:
+    weights = {
+        name: values.astype(ml_dtypes.bfloat16).astype(np.float32)
+        for name, values in made.llama(
+            seed=11, width=256, neurons=512, tokens=320
+        ).items()
+    }
+    folder = tmp_path_factory.mktemp("storages")
+    found = {}
+    for name, write in EVERY.items():
+        write(folder / name, weights)
+        found[name] = made.fingerprint(folder / name, profile=request.param)
+    return found
+
+
+@pytest.mark.parametrize("pair", list(combinations(PLAIN, 2)), ids="/".join)
+def test_storages_that_keep_every_value_are_identical(
+    pair: tuple[str, str], fingerprints: dict[str, Fingerprint]
+) -> None:
+    found = compare(*(fingerprints[name] for name in pair))
+    assert found.lineage is LineageClass.IDENTICAL
+
+
+@pytest.mark.parametrize(
+    "pair", [(a, b) for a in PLAIN for b in QUANTISED], ids="/".join
+)
+def test_a_quantised_storage_is_derived_from_the_model_by_rounding(
+    pair: tuple[str, str], fingerprints: dict[str, Fingerprint]
+) -> None:
+    found = compare(*(fingerprints[name] for name in pair))
+    assert found.lineage is LineageClass.DERIVED
+    assert found.relations[0].kind.value == "Quantised"
+
+
+@pytest.mark.parametrize("pair", list(combinations(QUANTISED, 2)), ids="/".join)
+def test_two_quantised_storages_are_derived_and_differ_by_rounding(
+    pair: tuple[str, str], fingerprints: dict[str, Fingerprint]
+) -> None:
+    found = compare(*(fingerprints[name] for name in pair))
+    assert found.lineage is LineageClass.DERIVED
+    assert found.relations[0].kind.value == "Quantised"
