@@ -63,7 +63,7 @@ def test_a_header_says_keys_tensors_and_where_arrays_are() -> None:
     )
     header = _read(data)
     assert header.scalars == {"k": "v", "n": 7, "b": True}
-    assert header.arrays["l"].count == 2
+    assert header.arrays["l"].length == 2
     (tensor,) = header.tensors
     assert (tensor.shape, tensor.begin, tensor.end) == (
         (2, 4),
