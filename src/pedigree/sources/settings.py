@@ -50,8 +50,6 @@ class SourceSettings:
             are at a private address, or as ``http://host:port`` without TLS; None
             allows every host (the command line on somebody's own machine).
         connections: Requests to one source at once.
-        cache_dir: Where bytes had from remote sources are kept for the next try; None
-            keeps nothing.
         timeout_s: Seconds without an answer after which a request has failed.
         attempts: Tries of one request that fails for now, before giving up.
         limits: Bounds.
@@ -63,7 +61,6 @@ class SourceSettings:
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     private_hosts: tuple[str, ...] | None = None
     connections: int = 16
-    cache_dir: Path | None = None
     timeout_s: float = 30.0
     attempts: int = 3
     limits: Limits = DEFAULT

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which weight formats a model's files are in: by name, and by first bytes.
 
-Recognises formats; reads none of them.  Only safetensors is read by Pedigree.
+Recognises formats; reads none of them.  Which are read says
+:mod:`pedigree.tensors.opening`.
 """
 
 from __future__ import annotations

@@ -205,9 +205,7 @@ class _Cursor:
         length = self.number("<Q")
         if length > most:
             reason = "TruncatedFile" if length > self.size else "LimitExceeded"
-            self.refuse(
-                reason, f"has {what} of {length} bytes, allowed are {most} and the file"
-            )
+            self.refuse(reason, f"has {what} of {length} bytes, allowed are {most}")
         raw = self.take(length)
         try:
             return raw.decode("utf-8")
