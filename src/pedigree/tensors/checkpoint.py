@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from pedigree.errors import ArtifactError, quote
 from pedigree.limits import DEFAULT, Limits
-from pedigree.ranges import ModelSource
+from pedigree.ranges import ModelSource, RangeSource
+from pedigree.refs import Scheme
 from pedigree.tensors.ahead import AheadRange
 from pedigree.tensors.dtypes import DTYPES, decode
 from pedigree.tensors.finite import check_finite
@@ -45,13 +46,17 @@ class Checkpoint:
             ``config.json``; empty when that file says it.
     """
 
-    def __init__(self, weights: WeightSet, limits: Limits) -> None:
+    def __init__(
+        self, weights: WeightSet, limits: Limits, *, far: bool = False
+    ) -> None:
         self.form = weights.form
         self.tensors: Mapping[str, TensorInfo] = MappingProxyType(dict(weights.tensors))
         self.metadata = weights.metadata
         self.remarks = weights.remarks
         self.config: Mapping[str, Any] = weights.config
-        self._files = {path: AheadRange(file) for path, file in weights.files.items()}
+        # Of a file of this machine, to read ahead would only be to copy.
+        self._ahead = {path: AheadRange(x) for path, x in weights.files.items() if far}
+        self._files: Mapping[str, RangeSource] = {**weights.files, **self._ahead}
         self._limits = limits
         self._held = HeldPieces()
 
@@ -67,7 +72,8 @@ class Checkpoint:
             ArtifactError: See :func:`~pedigree.tensors.opening.open_weights`.
             SourceError: The bytes could not be had.
         """
-        return cls(open_weights(source, limits), limits)
+        far = source.ref.scheme is not Scheme.FILE
+        return cls(open_weights(source, limits), limits, far=far)
 
     @property
     def parameters(self) -> int:
@@ -218,15 +224,19 @@ class Checkpoint:
     def ahead(self, extents: Iterable[Extent]) -> None:
         """Read what will be asked for, one call for each file, and forget the rest.
 
+        Only of a model that is far: one on this machine is read when it is asked for.
+
         Raises:
             ArtifactError: ``TruncatedFile``.
             SourceError: The bytes could not be had.
         """
-        wanted: dict[str, list[tuple[int, int]]] = {path: [] for path in self._files}
+        if not self._ahead:
+            return
+        wanted: dict[str, list[tuple[int, int]]] = {path: [] for path in self._ahead}
         for path, offset, length in extents:
             wanted[path].append((offset, length))
         for path, ranges in wanted.items():
-            self._files[path].take(ranges)
+            self._ahead[path].take(ranges)
 
     def _decoded(
         self, info: TensorInfo, coding: Coding, lines: NDArray[np.int64]

@@ -14,11 +14,8 @@ from pedigree.limits import DEFAULT, Limits
 from pedigree.manifest import is_ignored
 from pedigree.ranges import ModelSource
 from pedigree.tensors.formats import GGUF, PYTORCH, SAFETENSORS, format_by_name
-from pedigree.tensors.gguf_set import open_gguf
 from pedigree.tensors.layout import WeightSet
-from pedigree.tensors.packed import decoded, is_packed
-from pedigree.tensors.pytorch_set import open_pytorch
-from pedigree.tensors.quantisation import read_quantisation
+from pedigree.tensors.quantisation import is_packed, read_quantisation
 from pedigree.tensors.safetensors_set import open_safetensors
 
 Sizes = Mapping[str, int]
@@ -31,13 +28,31 @@ def _open_safetensors(source: ModelSource, sizes: Sizes, limits: Limits) -> Weig
     weights = open_safetensors(source, sizes, limits)
     if not is_packed(weights.tensors):
         return weights  # plain models cost no read of the configuration
+    from pedigree.tensors.packed import decoded  # as below
+
     return decoded(weights, read_quantisation(source, sizes, limits))
+
+
+# What plain safetensors have no use for is loaded when a model has it: all of it takes
+# longer to load than a small model to compare.
+
+
+def _open_gguf(source: ModelSource, sizes: Sizes, limits: Limits) -> WeightSet:
+    from pedigree.tensors.gguf_set import open_gguf
+
+    return open_gguf(source, sizes, limits)
+
+
+def _open_pytorch(source: ModelSource, sizes: Sizes, limits: Limits) -> WeightSet:
+    from pedigree.tensors.pytorch_set import open_pytorch
+
+    return open_pytorch(source, sizes, limits)
 
 
 OPENERS: dict[str, Opener] = {
     SAFETENSORS: _open_safetensors,
-    GGUF: open_gguf,
-    PYTORCH: open_pytorch,
+    GGUF: _open_gguf,
+    PYTORCH: _open_pytorch,
 }
 """Formats that are read, the one servers prefer first."""
 

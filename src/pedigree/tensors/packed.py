@@ -9,7 +9,7 @@ and shapes; what does not fit is left as it is stored, with a remark.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -39,20 +39,10 @@ FINDERS: tuple[Finder, ...] = (
 )
 """Each gives logical tensors, and the names of the stored tensors each is made of."""
 
-_SUFFIX = re.compile(
-    r"(?:\.qweight|\.weight_packed|_scale|_scale_inv|\.SCB|\.absmax"
-    r"|\.quant_state\.[^.]+|\.weight_shape)\Z"
-)
-"""Ends of names that only quantised models have."""
 _LEFT = re.compile(r"(\.qweight|\.weight_packed|\.SCB|\.weight\.absmax)\Z")
 """Ends of parts that mean nothing as they are stored, one for each weight."""
 _READ_MAX_BYTES = 1 << 20
 """Stored tensors that a finder may read are descriptions of a layout."""
-
-
-def is_packed(names: Iterable[str]) -> bool:
-    """Whether a name looks like a part of a quantised tensor."""
-    return any(_SUFFIX.search(name) for name in names)
 
 
 def decoded(weights: WeightSet, settings: Mapping[str, Any]) -> WeightSet:

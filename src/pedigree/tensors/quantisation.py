@@ -7,7 +7,8 @@ costs a comparison and makes none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pedigree.errors import ArtifactError
@@ -22,6 +23,16 @@ _KEYS = ("quantization_config", "compression_config")
 _NESTED = ("text_config", "llm_config", "language_config")
 _MAX_BYTES = 4 << 20
 """As for the hints on the architecture, which are read from the same file."""
+_SUFFIX = re.compile(
+    r"(?:\.qweight|\.weight_packed|_scale|_scale_inv|\.SCB|\.absmax"
+    r"|\.quant_state\.[^.]+|\.weight_shape)\Z"
+)
+"""Ends of names that only quantised models have."""
+
+
+def is_packed(names: Iterable[str]) -> bool:
+    """Whether a name looks like a part of a quantised tensor."""
+    return any(_SUFFIX.search(name) for name in names)
 
 
 def read_quantisation(

@@ -14,6 +14,7 @@ from pedigree.fingerprint.codec import encode
 from pedigree.fingerprint.source import fingerprint_source
 from pedigree.fingerprint.spec import Profile
 from pedigree.ranges import RangeSource, WrappedRange, WrappedSource
+from pedigree.refs import ModelRef, parse
 from pedigree.tensors.ahead import AheadRange
 
 _CONTENT = bytes(i * i % 251 for i in range(500))
@@ -74,7 +75,13 @@ class _CountedRange(WrappedRange):
 
 
 class _Counted(WrappedSource):
+    """A source that is far away, and counts what is asked of it."""
+
     calls: list[int]
+
+    @property
+    def ref(self) -> ModelRef:
+        return parse("hf://made/model")
 
     def open(self, path: str) -> RangeSource:
         return _CountedRange(self._source.open(path), self.calls)
