@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 
+import made_gguf
 import made_models as made
 import made_packed
 import made_torch
@@ -106,43 +106,6 @@ def _zip(folder: Path, weights: Weights) -> None:
     made_torch.write(folder, made_torch.contiguous(weights))
 
 
-_GGUF_NAMES = {
-    "embed_tokens": "token_embd",
-    "lm_head": "output",
-    "model.norm": "output_norm",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-
-
-def _gguf_name(name: str) -> str:
-    stem = name.removesuffix(".weight")
-    layer = stem.split(".")[2] if "layers" in stem else ""
-    for theirs, ours in _GGUF_NAMES.items():
-        if stem.endswith(theirs):
-            return f"blk.{layer}.{ours}.weight" if layer else f"{ours}.weight"
-    raise KeyError(name)
-
-
-def _interleaved(values: np.ndarray, heads: int) -> np.ndarray:
-    """Rows of q and k as llama.cpp's converter orders them: halves become pairs."""
-    rows, columns = values.shape
-    halves = values.reshape(heads, 2, rows // heads // 2, columns)
-    return halves.swapaxes(1, 2).reshape(values.shape)
-
-
-def _text(value: str) -> bytes:
-    raw = value.encode()
-    return struct.pack("<Q", len(raw)) + raw
-
-
 def _gguf_data(values: np.ndarray, kind: str) -> tuple[int, bytes]:
     if values.ndim == 1:
         return 0, values.astype("<f4").tobytes()
@@ -153,28 +116,16 @@ def _gguf_data(values: np.ndarray, kind: str) -> tuple[int, bytes]:
 
 def _gguf(kind: str) -> Callable[[Path, Weights], None]:
     def write(folder: Path, weights: Weights) -> None:
-        layers = sum("input_layernorm" in name for name in weights)
-        numbers = {
-            "llama.block_count": layers,
-            "llama.attention.head_count": HEADS,
-            "llama.attention.head_count_kv": KV_HEADS,
-        }
-        keys = _text("general.architecture") + struct.pack("<I", 8) + _text("llama")
-        for key, number in numbers.items():
-            keys += _text(key) + struct.pack("<II", 4, number)
-        infos, data = b"", b""
-        for name, values in weights.items():
-            if "q_proj" in name or "k_proj" in name:
-                values = _interleaved(values, HEADS if "q_proj" in name else KV_HEADS)
+        entries, data = [], b""
+        for name, values in made_gguf.converted(weights, HEADS, KV_HEADS).items():
             number, raw = _gguf_data(values, kind)
-            dims = values.shape[::-1]
-            infos += _text(_gguf_name(name)) + struct.pack("<I", len(dims))
-            infos += struct.pack(f"<{len(dims)}QIQ", *dims, number, len(data))
+            dims = list(values.shape[::-1])
+            entries.append(made_gguf.entry(name, dims, number, len(data)))
             data += raw + bytes(-len(raw) % 32)
-        head = struct.pack("<4sIQQ", b"GGUF", 3, len(weights), 1 + len(numbers))
-        head += keys + infos
+        keys = made_gguf.llama_keys(HEADS, KV_HEADS)
+        pairs = [made_gguf.pair(*item) for item in keys.items()]
         folder.mkdir(parents=True, exist_ok=True)
-        whole = head + bytes(-len(head) % 32) + data
+        whole = made_gguf.file_of(pairs, entries, data)
         (folder / f"model-{kind}.gguf").write_bytes(whole)
 
     return write

@@ -7,7 +7,7 @@ Protocols, and what passes them on for sources around sources.  Implementations 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -148,10 +148,14 @@ def read_spans(
     span_max_bytes: int,
 ) -> list[bytes]:
     """Read ranges through :func:`coalesce`; results in the order asked."""
-    results = [b""] * len(ranges)
     spans = coalesce(ranges, gap_bytes=gap_bytes, span_max_bytes=span_max_bytes)
-    for span in spans:
-        data = read(span.offset, span.length)
+    return spread(spans, (read(x.offset, x.length) for x in spans), len(ranges))
+
+
+def spread(spans: Sequence[Span], bodies: Iterable[bytes], count: int) -> list[bytes]:
+    """The asked ranges, of which there are ``count``, from what their spans gave."""
+    results = [b""] * count
+    for span, data in zip(spans, bodies, strict=True):
         view = memoryview(data)
         for index, start, length in span.members:
             alone = length == len(data)

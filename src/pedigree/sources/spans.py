@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from pedigree.ranges import coalesce
+from pedigree.ranges import coalesce, spread
 
 _T = TypeVar("_T")
 
@@ -42,10 +42,4 @@ def read_spans(
         return lambda: read(offset, length)
 
     bodies = run_all([one(span.offset, span.length) for span in spans], connections)
-    results = [b""] * len(ranges)
-    for span, data in zip(spans, bodies, strict=True):
-        view = memoryview(data)
-        for index, start, length in span.members:
-            alone = length == len(data)
-            results[index] = data if alone else bytes(view[start : start + length])
-    return results
+    return spread(spans, bodies, len(ranges))
