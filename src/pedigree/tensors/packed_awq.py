@@ -21,6 +21,7 @@ from pedigree.tensors.packed_groups import (
     chunks,
     extent,
     group_columns,
+    logical,
     parts_of,
     scaled,
     stems,
@@ -109,18 +110,8 @@ def find(
         coding = _coding_of(tensors, stem, settings)
         if coding is None:
             continue
-        words = coding.words
-        info = TensorInfo(
-            name=stem + ".weight",
-            dtype=coding.kind,
-            shape=coding.shape,
-            path=words.path,
-            begin=words.begin,
-            end=words.end,
-            coding=coding,
-        )
-        parts = (words, coding.zeros, coding.scales)
-        found.append((info, frozenset(part.name for part in parts)))
+        parts = (coding.words, coding.zeros, coding.scales)
+        found.append(logical(stem, coding.shape, coding, parts))
     return found
 
 

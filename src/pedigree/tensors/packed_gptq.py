@@ -24,6 +24,7 @@ from pedigree.tensors.packed_groups import (
     chunks,
     extent,
     group_columns,
+    logical,
     parts_of,
     scaled,
     stems,
@@ -131,18 +132,8 @@ def find(
         coding = coding_of(tensors, stem, settings)
         if isinstance(coding, str):
             continue
-        words = coding.words
-        info = TensorInfo(
-            name=stem + ".weight",
-            dtype=coding.kind,
-            shape=coding.shape,
-            path=words.path,
-            begin=words.begin,
-            end=words.end,
-            coding=coding,
-        )
-        parts = (words, coding.zeros, coding.scales, coding.order)
-        found.append((info, frozenset(part.name for part in parts if part)))
+        parts = (coding.words, coding.zeros, coding.scales, coding.order)
+        found.append(logical(stem, coding.shape, coding, parts))
     return found
 
 

@@ -9,14 +9,14 @@ Value = scale * (number - zero).  The logical weight has shape (rows, columns).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pedigree.errors import ArtifactError
-from pedigree.tensors.layout import Extent, TensorInfo
+from pedigree.tensors.layout import Coding, Extent, TensorInfo
 
 QWEIGHT = ".qweight"
 WORD_BITS = 32
@@ -66,6 +66,27 @@ def group_columns(settings: Mapping[str, Any], columns: int, groups: int) -> int
     if type(said) is int and said > 0 and -(-columns // said) == groups:
         return said
     return columns // groups if columns % groups == 0 else None
+
+
+def logical(
+    stem: str,
+    shape: tuple[int, int],
+    coding: Coding,
+    parts: Sequence[TensorInfo | None],
+) -> tuple[TensorInfo, frozenset[str]]:
+    """The weight of a layer, and the names of the parts it is made of, words first."""
+    there = [part for part in parts if part is not None]
+    words = there[0]
+    info = TensorInfo(
+        name=stem + ".weight",
+        dtype=coding.kind,
+        shape=shape,
+        path=words.path,
+        begin=words.begin,
+        end=words.end,
+        coding=coding,
+    )
+    return info, frozenset(part.name for part in there)
 
 
 def extent(part: TensorInfo) -> Extent:

@@ -18,6 +18,7 @@ from pedigree.errors import ArtifactError, PedigreeError, SourceError
 from pedigree.limits import Limits
 from pedigree.ranges import ModelSource
 from pedigree.sources import SourceSettings, open_source, resolve_identity
+from pedigree.sources.remote import connect
 from pedigree.tensors.checkpoint import Checkpoint
 
 ONE = weights({"a": matrix(40, 20)})
@@ -193,3 +194,19 @@ def test_private_addresses_are_refused_unless_listed(web: WebServer) -> None:
 
 def test_other_files_are_no_models(web: WebServer) -> None:
     assert _reason(web, "m/config.json") == "NotAModelFile"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "scheme"),
+    [
+        (("10.1.2.3:9000",), "https"),
+        (("http://10.1.2.3:9000",), "http"),
+        (("http://10.1.2.3",), "https"),
+        (None, "https"),
+    ],
+)
+def test_a_host_is_asked_without_tls_only_if_it_is_allowed_as_such(
+    allowed: tuple[str, ...] | None, scheme: str
+) -> None:
+    found = connect(SourceSettings(private_hosts=allowed), "10.1.2.3:9000", "host")
+    assert found.endpoint == f"{scheme}://10.1.2.3:9000"
