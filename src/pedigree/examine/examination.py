@@ -9,8 +9,8 @@ Comparing with known models is done elsewhere; the evidence has no lineage yet.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -26,6 +26,7 @@ from pedigree.evidence import (
     Severity,
 )
 from pedigree.examine.doubts import doubts
+from pedigree.examine.facts import Facts, Seen, gather
 from pedigree.examine.listing import Listing, Progress, list_model
 from pedigree.examine.steady import SteadySource
 from pedigree.examine.watched import Cancelled, WatchedSource
@@ -36,8 +37,7 @@ from pedigree.fingerprint.spec import V2, Profile
 from pedigree.refs import ModelRef, Scheme
 from pedigree.sources import SourceSettings, open_source, resolve_identity
 from pedigree.tensors.checkpoint import Checkpoint
-from pedigree.tensors.config import read_declarations
-from pedigree.tensors.remarks import Declared, Remark
+from pedigree.tensors.remarks import Remark
 
 _WEIGHT = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
@@ -129,13 +129,20 @@ def examine(
         opened = SteadySource(opened)
     source = WatchedSource(opened, cancelled, clock, deadline)
     listing = list_model(source, progress)
-    declared, remarks = read_declarations(source, settings.sources.limits)
     weights = _read_weights(source, settings, listing, store, progress)
+    facts = gather(
+        Seen(
+            source=source,
+            listing=listing,
+            metadata=weights.metadata,
+            limits=settings.sources.limits,
+        )
+    )
     _check_unchanged(source, settings)
     resolution = Resolution(str(ref), str(source.ref), source.identity, _utc(now))
     if store is not None and weights.fingerprint is not None and not weights.reused:
         store.put(listing.manifest.digest, weights.fingerprint)
-    evidence = _evidence(listing, weights, declared, remarks, resolution)
+    evidence = _evidence(listing, weights, facts, resolution)
     return Examination(
         evidence=evidence,
         fingerprint=weights.fingerprint,
@@ -152,9 +159,10 @@ class _Weights:
 
     fingerprint: Fingerprint | None
     parameters: int
-    reused: bool
-    remarks: tuple[Remark, ...]
-    error: ArtifactError | None
+    reused: bool = False
+    remarks: tuple[Remark, ...] = ()
+    metadata: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    error: ArtifactError | None = None
 
 
 def _read_weights(
@@ -164,17 +172,15 @@ def _read_weights(
     store: FingerprintStore | None,
     progress: Progress | None,
 ) -> _Weights:
-    remarks: tuple[Remark, ...] = ()
-    parameters = 0
+    checkpoint = None
     try:
         # Headers are read even when the fingerprint is kept: what is wrong with them
         # is a fact of this version of the parser, not of the one that kept it.
         checkpoint = Checkpoint.open(source, settings.sources.limits)
-        remarks, parameters = checkpoint.remarks, checkpoint.parameters
         profile = _profile(source, settings, checkpoint)
         kept = store.get(listing.manifest.digest) if store is not None else None
         if kept is not None and _serves(kept, profile):
-            return _Weights(kept, parameters, True, remarks, None)
+            return _weights(checkpoint, fingerprint=kept, reused=True)
         found: list[Remark] = []
         fingerprint = fingerprint_source(
             source,
@@ -185,8 +191,28 @@ def _read_weights(
             remarks=found,
         )
     except ArtifactError as error:
-        return _Weights(None, parameters, False, remarks, error)
-    return _Weights(fingerprint, parameters, False, (*remarks, *found), None)
+        return _weights(checkpoint, error=error)
+    return _weights(checkpoint, fingerprint=fingerprint, remarks=tuple(found))
+
+
+def _weights(
+    checkpoint: Checkpoint | None,
+    *,
+    fingerprint: Fingerprint | None = None,
+    reused: bool = False,
+    remarks: tuple[Remark, ...] = (),
+    error: ArtifactError | None = None,
+) -> _Weights:
+    if checkpoint is None:  # the headers are wrong
+        return _Weights(fingerprint, 0, error=error)
+    return _Weights(
+        fingerprint,
+        checkpoint.parameters,
+        reused,
+        (*checkpoint.remarks, *remarks),
+        checkpoint.metadata,
+        error,
+    )
 
 
 def _profile(
@@ -226,14 +252,13 @@ def _check_unchanged(source: WatchedSource, settings: ExamineSettings) -> None:
 def _evidence(
     listing: Listing,
     weights: _Weights,
-    declared: Iterable[Declared],
-    remarks: Iterable[Remark],
+    facts: Facts,
     resolution: Resolution,
 ) -> Evidence:
     manifest, fingerprint = listing.manifest, weights.fingerprint
     findings = [
         Finding(remark.reason, Severity(remark.severity), remark.path, remark.message)
-        for remark in (*listing.remarks, *weights.remarks, *remarks)
+        for remark in (*listing.remarks, *weights.remarks, *facts.remarks)
     ]
     if weights.error is not None:
         error = weights.error
@@ -261,8 +286,7 @@ def _evidence(
         parameters=fingerprint.parameters if fingerprint else weights.parameters,
         findings=tuple(findings),
         claims=tuple(
-            Claim(item.field, item.value, item.source)
-            for item in dict.fromkeys(declared)
+            Claim(item.field, item.value, item.source) for item in facts.declared
         ),
         fingerprint=fingerprint.digest if fingerprint else None,
         fingerprint_spec=fingerprint.spec if fingerprint else "",
