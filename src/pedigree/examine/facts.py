@@ -8,45 +8,12 @@ examination.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from pedigree.examine.listing import Listing
-from pedigree.limits import Limits
-from pedigree.ranges import ModelSource
+from pedigree.examine.seen import Facts, Seen
 from pedigree.tensors.config import read_declarations
-from pedigree.tensors.remarks import Declared, Remark
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What an examination has when the weights are read.
-
-    Attributes:
-        source: The model.
-        listing: Its files, hashed.
-        metadata: What each file of weights says of itself (safetensors
-            ``__metadata__``, GGUF keys), by path; empty if none could be read.
-        limits: Bounds.
-    """
-
-    source: ModelSource
-    listing: Listing
-    metadata: Mapping[str, Mapping[str, str]]
-    limits: Limits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What one look gave.
-
-    Attributes:
-        declared: What the files declare.
-        remarks: What is noteworthy.
-    """
-
-    declared: tuple[Declared, ...] = ()
-    remarks: tuple[Remark, ...] = ()
+__all__ = ["GATHERERS", "Facts", "Seen", "gather"]
 
 
 def declarations(seen: Seen) -> Facts:
