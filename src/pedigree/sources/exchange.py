@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Any, Protocol
 
 from pedigree.errors import SourceRefused, SourceUnavailable
 from pedigree.sources.answers import check_redirect, failure, origin, shown
+from pedigree.sources.spans import Meter
 
 _REDIRECTS_MAX = 5
 _SLOWEST_BYTES_PER_S = 65_536
@@ -95,6 +95,7 @@ class Exchange:
         attempts: Tries of a request that fails for now.
         sleep: Waits between tries.
         clock: Monotonic seconds.
+        meter: Counts requests and bytes.
     """
 
     session: Session
@@ -111,8 +112,7 @@ class Exchange:
     attempts: int
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
-    bytes_read: int = 0
-    lock: Lock = field(default_factory=Lock, repr=False)
+    meter: Meter = field(default_factory=Meter, repr=False)
 
     def get(
         self,
@@ -185,6 +185,7 @@ class Exchange:
         authorization = self._authorization() if own else None
         if authorization:
             headers["authorization"] = authorization
+        self.meter.asked()
         deadline = self.clock() + 2 * self.timeout_s + body_max / _SLOWEST_BYTES_PER_S
         try:
             with self.session.stream(
@@ -250,8 +251,7 @@ class Exchange:
         size = 0
         for piece in response.iter_raw():
             size += len(piece)
-            with self.lock:
-                self.bytes_read += len(piece)
+            self.meter.received(len(piece))
             if size > body_max:
                 raise SourceRefused(
                     f"{self.who} sent over {body_max} bytes for {shown(url)}, "

@@ -15,7 +15,7 @@ resolution counts against the rate limit, and again when its signature has expir
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, NoReturn, cast
@@ -37,14 +37,11 @@ from pedigree.refs import ModelRef
 from pedigree.sources.answers import check_range, origin, shown
 from pedigree.sources.exchange import Exchange, Session
 from pedigree.sources.settings import HUB_ENDPOINT, SourceSettings
-from pedigree.sources.spans import read_spans
+from pedigree.sources.spans import FarFile
 from pedigree.tensors.strictjson import load
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NEXT = re.compile(r'<([^<>]{1,4096})>\s*;\s*rel="?next"?')
-_GAP_BYTES = 1 << 20
-"""A request costs about as much as a megabyte."""
-_SPAN_MAX_BYTES = 32 << 20
 _EXPIRED = frozenset({"Forbidden", "Unauthorized", "NotFound", "Refused"})
 """How stores answer when the signature of an address has expired."""
 _INFO_MAX_BYTES = 8 << 20
@@ -156,13 +153,13 @@ class HubSource:
     @property
     def bytes_read(self) -> int:
         """Bytes received so far, listings included."""
-        return self._exchange.bytes_read
+        return self._exchange.meter.bytes_read
 
     def files(self) -> tuple[FileEntry, ...]:
         """The files, sorted by path, with digests of those the Hub stores as LFS."""
         return self._entries
 
-    def open(self, path: str) -> _HubRange:
+    def open(self, path: str) -> FarFile:
         """Ranged reads of one listed file.
 
         Raises:
@@ -179,44 +176,30 @@ class HubSource:
             revision=self._commit,
             endpoint=self._exchange.endpoint,
         )
-        connections = self._settings.connections
-        return _HubRange(self._exchange, entry, address, self._commit, connections)
+        digest = entry.digest
+        return FarFile(
+            entry,
+            _Ranges(self._exchange, entry, address, self._commit).fetch,
+            connections=self._settings.connections,
+            pin=str(digest) if digest else f"{self.identity}/{path}",
+            digest=digest,
+        )
 
 
-class _HubRange:
-    """Ranged reads of one file; see :class:`~pedigree.ranges.RangeSource`."""
+class _Ranges:
+    """Gets ranges of one file; large ones where their address leads."""
 
     def __init__(
-        self,
-        exchange: Exchange,
-        entry: FileEntry,
-        address: str,
-        commit: str,
-        connections: int,
+        self, exchange: Exchange, entry: FileEntry, address: str, commit: str
     ) -> None:
-        self._connections = connections
         self._exchange = exchange
-        self._entry = entry
+        self._path = entry.path
+        self._size = entry.size
         self._address = address
         self._commit = commit
         self._resolved: str | None = None
 
-    @property
-    def path(self) -> str:
-        return self._entry.path
-
-    @property
-    def size(self) -> int:
-        return self._entry.size
-
-    def read(self, offset: int, length: int) -> bytes:
-        if length == 0:
-            return b""
-        if offset < 0 or offset + length > self.size:
-            raise ValueError(
-                f"bytes {offset} to {offset + length} of {quote(self.path)} were "
-                f"asked, it has {self.size}"
-            )
+    def fetch(self, offset: int, length: int) -> bytes:
         resolved = self._resolved  # another thread may drop it meanwhile
         if resolved is not None:
             try:
@@ -227,26 +210,17 @@ class _HubRange:
                 self._resolved = None
         return self._get(self._address, offset, length)
 
-    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        return read_spans(
-            self.read,
-            ranges,
-            gap_bytes=_GAP_BYTES,
-            span_max_bytes=_SPAN_MAX_BYTES,
-            connections=self._connections,
-        )
-
     def _get(self, address: str, offset: int, length: int) -> bytes:
-        whole = offset == 0 and length == self.size
+        whole = offset == 0 and length == self._size
         extra = {} if whole else {"range": f"bytes={offset}-{offset + length - 1}"}
 
         def check(status: int, headers: Mapping[str, str]) -> None:
-            check_range(status, headers, offset, length, self.size)
+            check_range(status, headers, offset, length, self._size)
 
         answer = self._exchange.get(address, body_max=length, extra=extra, check=check)
         if len(answer.body) != length:
             raise SourceUnavailable(
-                f"Hub sent {len(answer.body)} bytes of {quote(self.path)} from byte "
+                f"Hub sent {len(answer.body)} bytes of {quote(self._path)} from byte "
                 f"{offset}, wanted {length}",
                 reason="TruncatedResponse",
             )
@@ -254,7 +228,7 @@ class _HubRange:
         if address == self._address:
             if commit is not None and commit != self._commit:
                 raise SourceUnavailable(
-                    f"Hub sent {quote(self.path)} of commit {quote(commit, 64)}, "
+                    f"Hub sent {quote(self._path)} of commit {quote(commit, 64)}, "
                     f"wanted {self._commit}",
                     reason="WrongCommit",
                 )

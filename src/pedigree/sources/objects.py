@@ -16,7 +16,7 @@ only the first address is judged.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -26,13 +26,12 @@ from typing import Any, NoReturn
 
 from pedigree.digests import json_digest
 from pedigree.errors import SourceRefused, SourceUnavailable, quote
-from pedigree.ranges import FileEntry, read_spans
+from pedigree.ranges import FileEntry
 from pedigree.refs import ModelRef, Scheme
 from pedigree.sources.buckets import check_endpoint, failure_of, store_config
 from pedigree.sources.settings import SourceSettings
+from pedigree.sources.spans import SPAN_MAX_BYTES, FarFile, Meter
 
-_GAP_BYTES = 1 << 20
-_SPAN_MAX_BYTES = 32 << 20
 _SLOWEST_BYTES_PER_S = 65_536
 _LIST_CHUNK = 1000
 _NOT_OVERRIDDEN = (
@@ -93,7 +92,7 @@ def _store(ref: ModelRef, settings: SourceSettings) -> Any:
                     hint="start it without this variable",
                 )
     wait = timedelta(seconds=settings.timeout_s)
-    whole = wait + timedelta(seconds=_SPAN_MAX_BYTES / _SLOWEST_BYTES_PER_S)
+    whole = wait + timedelta(seconds=SPAN_MAX_BYTES / _SLOWEST_BYTES_PER_S)
     more: dict[str, Any] = {}
     if config.s3_keys is not None:
         access, secret, token = config.s3_keys
@@ -138,7 +137,8 @@ class ObjectSource:
                 ``ExtraMissing`` or ``Refused``.
             SourceUnavailable: The store failed for now.
         """
-        self._bytes_read = 0
+        self._meter = Meter()
+        self._connections = settings.connections
         self._store = _store(ref, settings)
         key = ref.location.partition("/")[2]
         objects = [] if ref.revision else _listed(self._store, ref, key, settings)
@@ -178,19 +178,25 @@ class ObjectSource:
     @property
     def bytes_read(self) -> int:
         """Bytes of objects received so far."""
-        return self._bytes_read
+        return self._meter.bytes_read
 
     def files(self) -> tuple[FileEntry, ...]:
         """The objects, sorted by path."""
         return self._entries
 
-    def open(self, path: str) -> _ObjectRange:
+    def open(self, path: str) -> FarFile:
         """Ranged reads of one listed object.
 
         Raises:
             KeyError: The path was not listed.
         """
-        return _ObjectRange(self, self._objects[path])
+        found = self._objects[path]
+        return FarFile(
+            FileEntry(path, found.size),
+            lambda offset, length: self.get(found, offset, length),
+            connections=self._connections,
+            pin=f"{found.key} {found.version or ''} {found.etag or ''}",
+        )
 
     def get(self, found: _Object, offset: int, length: int) -> bytes:
         """One range of an object that must be what was listed."""
@@ -201,6 +207,7 @@ class ObjectSource:
             options["version"] = found.version
         pieces, received = [], 0
         with _translated(found.key, listed=True):
+            self._meter.asked()
             answer = _obstore().get(self._store, found.key, options=options)
             begin, end = answer.range
             size, etag = answer.meta["size"], answer.meta["e_tag"]
@@ -208,7 +215,7 @@ class ObjectSource:
             for piece in answer.stream(min_chunk_size=1 << 20):
                 pieces.append(bytes(piece))
                 received += len(piece)
-                self._bytes_read += len(piece)
+                self._meter.received(len(piece))
                 if received > length:
                     break
         if size != found.size or (etag and found.etag and etag != found.etag):
@@ -220,37 +227,6 @@ class ObjectSource:
                 reason="TruncatedResponse",
             )
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-class _ObjectRange:
-    """Ranged reads of one object; see :class:`~pedigree.ranges.RangeSource`."""
-
-    def __init__(self, source: ObjectSource, found: _Object) -> None:
-        self._source = source
-        self._found = found
-
-    @property
-    def path(self) -> str:
-        return self._found.path
-
-    @property
-    def size(self) -> int:
-        return self._found.size
-
-    def read(self, offset: int, length: int) -> bytes:
-        if length == 0:
-            return b""
-        if offset < 0 or length < 0 or offset + length > self.size:
-            raise ValueError(
-                f"bytes {offset} to {offset + length} of {quote(self.path)} were "
-                f"asked, it has {self.size}"
-            )
-        return self._source.get(self._found, offset, length)
-
-    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        return read_spans(
-            self.read, ranges, gap_bytes=_GAP_BYTES, span_max_bytes=_SPAN_MAX_BYTES
-        )
 
 
 def _listed(

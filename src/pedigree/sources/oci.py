@@ -22,13 +22,14 @@ from pedigree.refs import ModelRef
 from pedigree.sources.archives import is_plain, members
 from pedigree.sources.exchange import Exchange
 from pedigree.sources.remote import (
-    RemoteRange,
     Stored,
     check_digest,
     connect,
     get_range,
+    remote_file,
 )
 from pedigree.sources.settings import SourceSettings
+from pedigree.sources.spans import FarFile
 from pedigree.sources.tokens import Tokens
 from pedigree.tensors.strictjson import load
 
@@ -133,13 +134,13 @@ class RegistrySource:
     @property
     def bytes_read(self) -> int:
         """Bytes received so far."""
-        return self._exchange.bytes_read
+        return self._exchange.meter.bytes_read
 
     def files(self) -> tuple[FileEntry, ...]:
         """The files, sorted by path, with digests of those that are a layer alone."""
         return tuple(self._places[path][0] for path in sorted(self._places))
 
-    def open(self, path: str) -> RemoteRange:
+    def open(self, path: str) -> FarFile:
         """Ranged reads of one listed file.
 
         Raises:
@@ -147,7 +148,7 @@ class RegistrySource:
         """
         entry, stored, begin = self._places[path]
         connections = self._settings.connections
-        return RemoteRange(self._exchange, entry, stored, begin, connections)
+        return remote_file(self._exchange, entry, stored, begin, connections)
 
 
 def _connect(ref: ModelRef, settings: SourceSettings) -> Exchange:

@@ -7,21 +7,17 @@ digest of the whole hashes the whole, as the examination does.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pedigree.digests import Digest, sha256
-from pedigree.errors import ArtifactError, SourceRefused, SourceUnavailable, quote
+from pedigree.errors import SourceRefused, SourceUnavailable, quote
 from pedigree.ranges import FileEntry
 from pedigree.sources.answers import check_place, check_range, is_listed, is_loopback
 from pedigree.sources.answers import origin as origin_of
 from pedigree.sources.exchange import Exchange
 from pedigree.sources.settings import SourceSettings
-from pedigree.sources.spans import read_spans
-
-_GAP_BYTES = 1 << 20
-_SPAN_MAX_BYTES = 32 << 20
+from pedigree.sources.spans import FarFile, compare_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +41,14 @@ class Stored:
     held: bytes | None = field(default=None, repr=False)
 
 
-class RemoteRange:
-    """Ranged reads of a file or of a part; see :class:`~pedigree.ranges.RangeSource`.
+def remote_file(
+    exchange: Exchange,
+    entry: FileEntry,
+    stored: Stored,
+    begin: int,
+    connections: int,
+) -> FarFile:
+    """Ranged reads of a file or of a part of what is stored.
 
     Args:
         exchange: Requests.
@@ -55,68 +57,17 @@ class RemoteRange:
         begin: First byte of the file within what is stored.
         connections: Requests at once.
     """
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        entry: FileEntry,
-        stored: Stored,
-        begin: int,
-        connections: int,
-    ) -> None:
-        self._exchange = exchange
-        self._entry = entry
-        self._stored = stored
-        self._begin = begin
-        self._connections = connections
-        self._hash = hashlib.sha256()
-        self._hashed = 0
-
-    @property
-    def path(self) -> str:
-        """Path relative to the model's root."""
-        return self._entry.path
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self._entry.size
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Return exactly ``length`` bytes from ``offset``."""
-        if offset < 0 or length < 0 or offset + length > self.size:
-            raise ValueError(
-                f"bytes {offset} to {offset + length} of {quote(self.path)} were "
-                f"asked, it has {self.size}"
-            )
-        if length == 0:
-            return b""
-        data = get_range(
-            self._exchange, self._stored, self.path, self._begin + offset, length
-        )
-        if self._stored.digest is not None and self._entry.digest is None:
-            self._follow(offset, data)
-        return data
-
-    def _follow(self, offset: int, data: bytes) -> None:
-        """Hash along when a file is read from its beginning to its end in order."""
-        if self._begin or self.size != self._stored.size or offset != self._hashed:
-            return
-        self._hash.update(data)
-        self._hashed += len(data)
-        if self._hashed == self.size:
-            got = Digest(self._hash.hexdigest())
-            compare_digest(got, self._stored.digest, self.path)
-
-    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Read ``(offset, length)`` ranges, coalesced; results in the order asked."""
-        return read_spans(
-            self.read,
-            ranges,
-            gap_bytes=_GAP_BYTES,
-            span_max_bytes=_SPAN_MAX_BYTES,
-            connections=self._connections,
-        )
+    whole = begin == 0 and entry.size == stored.size
+    mark = str(stored.digest) if stored.digest else stored.etag
+    # A time of modification binds nothing: it is told to the second.
+    pin = f"{mark}/{begin}" if mark and stored.held is None else ""
+    return FarFile(
+        entry,
+        lambda at, length: get_range(exchange, stored, entry.path, begin + at, length),
+        connections=connections,
+        pin=pin if stored.digest else pin and f"{stored.url} {pin}",
+        digest=stored.digest if whole else None,
+    )
 
 
 def get_range(
@@ -161,21 +112,6 @@ def check_digest(body: bytes, wanted: Digest | None, path: str) -> None:
     """
     if wanted is not None:
         compare_digest(sha256(body), wanted, path)
-
-
-def compare_digest(got: Digest, wanted: Digest | None, path: str) -> None:
-    """Refuse a digest that is not the named one.
-
-    Raises:
-        ArtifactError: ``DigestMismatch``.
-    """
-    if wanted is not None and got != wanted:
-        raise ArtifactError(
-            f"{quote(path)} has the digest {got}, wanted {wanted}",
-            reason="DigestMismatch",
-            hint="the source sends other bytes than were named; do not use them",
-            path=path,
-        )
 
 
 def check_same(stored: Stored, path: str, headers: Mapping[str, str]) -> None:

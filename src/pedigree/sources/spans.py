@@ -1,15 +1,232 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several requests to one source at once, in a fixed number of threads."""
+"""Ranged reads of one file that is far: bounds, joined requests, several at once.
+
+Every place over a network reads its files through :class:`FarFile`, and gives it
+nothing but a way to fetch one range.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from threading import Lock
+from typing import Protocol, TypeVar
 
-from pedigree.ranges import coalesce, spread
+from pedigree.digests import Digest
+from pedigree.errors import ArtifactError, quote
+from pedigree.ranges import FileEntry, Span, coalesce, spread
+
+GAP_BYTES = 1 << 20
+"""A request costs about as much as a megabyte."""
+SPAN_MAX_BYTES = 32 << 20
 
 _T = TypeVar("_T")
+Fetch = Callable[[int, int], bytes]
+"""Exactly ``length`` bytes from ``offset`` of a file, or an error."""
+Range = tuple[int, int]
+"""Offset and length."""
+
+
+class Kept(Protocol):
+    """Bytes of one file that were received before."""
+
+    def missing(self, ranges: Sequence[Range]) -> list[Range]:
+        """What of some ranges is not kept, as ranges by offset that do not touch."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes | None:
+        """Kept bytes, or None if some are missing or damaged."""
+        ...
+
+    def put(self, offset: int, data: bytes) -> None:
+        """Keep bytes.  Never fails: what cannot be kept is not."""
+        ...
+
+
+class FarFile:
+    """Ranged reads of one file; see :class:`~pedigree.ranges.RangeSource`.
+
+    Args:
+        entry: Path and size told outside.
+        fetch: Gets one range from the place; called in several threads.
+        connections: Requests at once.
+        pin: What binds the content, so that equal pins at one place mean equal
+            bytes; empty where nothing does.
+        digest: SHA-256 that the whole must have, if known.
+    """
+
+    def __init__(
+        self,
+        entry: FileEntry,
+        fetch: Fetch,
+        *,
+        connections: int,
+        pin: str = "",
+        digest: Digest | None = None,
+    ) -> None:
+        self._entry = entry
+        self._fetch = fetch
+        self._connections = connections
+        self.pin = pin
+        self._digest = digest
+        self._kept: Kept | None = None
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+
+    @property
+    def path(self) -> str:
+        """Path relative to the model's root."""
+        return self._entry.path
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._entry.size
+
+    def keep(self, kept: Kept) -> None:
+        """Have bytes taken from a cache where it has them, and kept in it."""
+        self._kept = kept
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes from ``offset``.
+
+        Raises:
+            ArtifactError: The whole was read and has another digest
+                (``DigestMismatch``).
+            SourceError: The bytes could not be had.
+        """
+        return self.read_many([(offset, length)])[0]
+
+    def read_many(self, ranges: Sequence[Range]) -> list[bytes]:
+        """Read ``(offset, length)`` ranges, coalesced; results in the order asked."""
+        for offset, length in ranges:
+            self._check(offset, length)
+        if self._kept is None:
+            bodies = self._fetched(ranges)
+        else:
+            bodies = self._with_kept(self._kept, ranges)
+        for (offset, _), body in zip(ranges, bodies, strict=True):
+            self._follow(offset, body)
+        return bodies
+
+    def _check(self, offset: int, length: int) -> None:
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise ValueError(
+                f"bytes {offset} to {offset + length} of {quote(self.path)} were "
+                f"asked, it has {self.size}"
+            )
+
+    def _fetched(self, ranges: Sequence[Range]) -> list[bytes]:
+        spans = [span for span in _spans(ranges) if span.length]
+        calls = [_call(self._fetch, span.offset, span.length) for span in spans]
+        return spread(spans, run_all(calls, self._connections), len(ranges))
+
+    def _with_kept(self, kept: Kept, ranges: Sequence[Range]) -> list[bytes]:
+        """Fetch what is not kept, and keep each answer as soon as it is there.
+
+        No kept byte is asked for again, also where it lies between two that are
+        missing and would cost nothing.
+        """
+
+        def fetch(offset: int, length: int) -> bytes:
+            data = self._fetch(offset, length)
+            kept.put(offset, data)
+            return data
+
+        missing = kept.missing(ranges)
+        wanted: list[Range] = []
+        for span in _spans(missing):
+            for hole in kept.missing([(span.offset, span.length)]):
+                wanted.extend(_of_use(hole, span, missing))
+        calls = [_call(fetch, *each) for each in wanted]
+        bodies = run_all(calls, self._connections)
+        begins = [offset for offset, _ in wanted]
+        new = list(zip(begins, bodies, strict=True))
+        return [b"".join(self._pieces(kept, new, begins, *each)) for each in ranges]
+
+    def _pieces(
+        self,
+        kept: Kept,
+        new: Sequence[tuple[int, bytes]],
+        begins: Sequence[int],
+        offset: int,
+        length: int,
+    ) -> Iterator[bytes]:
+        """One range from what was fetched now and what is kept."""
+        end = offset + length
+        place = max(0, bisect_right(begins, offset) - 1)
+        while offset < end:
+            begin, body = new[place] if place < len(new) else (end, b"")
+            if begin <= offset:
+                piece = body[offset - begin : end - begin]
+                place += 1
+            else:
+                until = min(begin, end) - offset
+                # Another process may have emptied the cache meanwhile.
+                piece = kept.read(offset, until) or self._fetch(offset, until)
+            offset += len(piece)
+            yield piece
+
+    def _follow(self, offset: int, data: bytes) -> None:
+        """Hash along when the file is read from its beginning to its end in order."""
+        if self._digest is None:
+            return
+        if offset == 0 and len(data) == self.size:
+            self._compare(hashlib.sha256(data).hexdigest())
+        elif offset == self._hashed:
+            self._hash.update(data)
+            self._hashed += len(data)
+            if self._hashed == self.size:
+                self._compare(self._hash.hexdigest())
+
+    def _compare(self, got: str) -> None:
+        compare_digest(Digest(got), self._digest, self.path)
+
+
+def compare_digest(got: Digest, wanted: Digest | None, path: str) -> None:
+    """Refuse a digest that is not the named one.
+
+    Raises:
+        ArtifactError: ``DigestMismatch``.
+    """
+    if wanted is not None and got != wanted:
+        raise ArtifactError(
+            f"{quote(path)} has the digest {got}, wanted {wanted}",
+            reason="DigestMismatch",
+            hint="the source sends other bytes than were named; do not use them",
+            path=path,
+        )
+
+
+class Meter:
+    """Counts of what one source was asked and sent; safe in several threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._requests = 0
+        self._bytes = 0
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far, tries again and redirects included."""
+        return self._requests
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of answers received so far."""
+        return self._bytes
+
+    def asked(self) -> None:
+        """Count one request."""
+        with self._lock:
+            self._requests += 1
+
+    def received(self, count: int) -> None:
+        """Count bytes."""
+        with self._lock:
+            self._bytes += count
 
 
 def run_all(calls: Sequence[Callable[[], _T]], connections: int) -> list[_T]:
@@ -27,19 +244,21 @@ def run_all(calls: Sequence[Callable[[], _T]], connections: int) -> list[_T]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def read_spans(
-    read: Callable[[int, int], bytes],
-    ranges: Sequence[tuple[int, int]],
-    *,
-    gap_bytes: int,
-    span_max_bytes: int,
-    connections: int,
-) -> list[bytes]:
-    """As :func:`pedigree.ranges.read_spans`, with several reads at once."""
-    spans = coalesce(ranges, gap_bytes=gap_bytes, span_max_bytes=span_max_bytes)
+def _spans(ranges: Sequence[Range]) -> list[Span]:
+    return coalesce(ranges, gap_bytes=GAP_BYTES, span_max_bytes=SPAN_MAX_BYTES)
 
-    def one(offset: int, length: int) -> Callable[[], bytes]:
-        return lambda: read(offset, length)
 
-    bodies = run_all([one(span.offset, span.length) for span in spans], connections)
-    return spread(spans, bodies, len(ranges))
+def _call(read: Callable[[int, int], _T], offset: int, length: int) -> Callable[[], _T]:
+    return lambda: read(offset, length)
+
+
+def _of_use(hole: Range, span: Span, missing: Sequence[Range]) -> list[Range]:
+    """A hole of a span without what nobody asked for at its ends."""
+    first, end = hole[0], sum(hole)
+    asked = [missing[index] for index, _, _ in span.members]
+    inside = [(max(first, each[0]), min(end, sum(each))) for each in asked]
+    inside = [(begin, until) for begin, until in inside if begin < until]
+    if not inside:
+        return []
+    begin, until = inside[0][0], max(until for _, until in inside)
+    return [(begin, until - begin)]

@@ -26,16 +26,16 @@ from pedigree.ranges import FileEntry
 from pedigree.refs import ModelRef
 from pedigree.sources.exchange import Exchange
 from pedigree.sources.remote import (
-    RemoteRange,
     Stored,
     check_digest,
     check_encoding,
     connect,
     get_range,
+    remote_file,
     validators,
 )
 from pedigree.sources.settings import SourceSettings
-from pedigree.sources.spans import run_all
+from pedigree.sources.spans import FarFile, run_all
 from pedigree.tensors.strictjson import load
 
 COMPANIONS = ("README.md", "config.json", "tokenizer.json", "tokenizer_config.json")
@@ -159,13 +159,13 @@ class WebSource:
     @property
     def bytes_read(self) -> int:
         """Bytes received so far."""
-        return self._exchange.bytes_read
+        return self._exchange.meter.bytes_read
 
     def files(self) -> tuple[FileEntry, ...]:
         """The files, sorted by path, without digests: nobody vouches for them."""
         return self._entries
 
-    def open(self, path: str) -> RemoteRange:
+    def open(self, path: str) -> FarFile:
         """Ranged reads of one listed file.
 
         Raises:
@@ -174,7 +174,7 @@ class WebSource:
         stored = self._stored[path]
         entry = FileEntry(path, stored.size)
         connections = self._settings.connections
-        return RemoteRange(self._exchange, entry, stored, 0, connections)
+        return remote_file(self._exchange, entry, stored, 0, connections)
 
 
 def _first_byte(exchange: Exchange, url: str, path: str, bound: int) -> Stored:
