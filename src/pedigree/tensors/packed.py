@@ -18,6 +18,7 @@ from pedigree.tensors import (
     packed_awq,
     packed_bnb,
     packed_compressed,
+    packed_fp4,
     packed_fp8,
     packed_gptq,
 )
@@ -36,6 +37,7 @@ FINDERS: tuple[Finder, ...] = (
     packed_bnb.find,
     packed_fp8.find,
     packed_compressed.find,
+    packed_fp4.find,
 )
 """Each gives logical tensors, and the names of the stored tensors each is made of."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 
 from made_packed_float import Held, Stored, bnb4, fp8, held, packed, stored
 from pedigree.errors import ArtifactError
-from pedigree.tensors import packed_bnb, packed_compressed, packed_fp8
+from pedigree.tensors import packed_bnb, packed_compressed, packed_fp4, packed_fp8
 from pedigree.tensors.layout import TensorInfo
 
 NAME = "model.layers.0.self_attn.q_proj.weight"
 STATE = f"{NAME}.quant_state.bitsandbytes__nf4"
 Values = NDArray[np.float32]
-FINDERS = (packed_bnb, packed_fp8, packed_compressed)
+FINDERS = (packed_bnb, packed_fp4, packed_fp8, packed_compressed)
 
 
 def found(parts: Stored, hints: dict[str, Any] | None = None) -> list[Any]:
@@ -59,6 +60,36 @@ def int8_lines(
     return {NAME: stored(codes), f"{NAME}_scale": stored(scale[:, None])}, values
 
 
+E2M1 = np.array(
+    [0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32
+)
+
+
+def fp4_lines(
+    rng: np.random.Generator, shape: tuple[int, int], tail: str
+) -> tuple[Stored, Values]:
+    """4 bit floats of an even width: NVFP4 of two writers, or MXFP4."""
+    wide = 32 if tail == "mx" else 16
+    shape = (shape[0], -(-shape[1] // wide) * wide)
+    codes = rng.integers(0, 16, shape).astype(np.uint8)
+    values = E2M1[codes].reshape(shape[0], -1, wide)
+    one, halves = np.float32(rng.random() + 0.5), codes[:, ::2] | codes[:, 1::2] << 4
+    if tail == "mx":
+        powers = rng.integers(100, 140, (shape[0], shape[1] // wide)).astype(np.uint8)
+        scale = np.exp2(powers.astype(np.float32) - 127)
+        parts = {f"{NAME}_packed": stored(halves), f"{NAME}_scale": stored(powers)}
+    else:
+        small = rng.random((shape[0], shape[1] // wide)) * 8
+        held8 = small.astype(ml_dtypes.float8_e4m3fn)
+        scale = held8.astype(np.float32)
+        scale = scale / one if tail == "global" else scale * one
+        name = f"{NAME}_packed" if tail == "global" else NAME
+        beside = f"{NAME}_{'global_scale' if tail == 'global' else 'scale_2'}"
+        parts = {name: stored(halves), f"{NAME}_scale": stored(held8)}
+        parts[beside] = stored(one.reshape(1))
+    return parts, (values * scale[:, :, None]).reshape(shape).astype(np.float32)
+
+
 def blocks(shape: tuple[int, int]) -> tuple[int, int]:
     return -(-shape[0] // 128), -(-shape[1] // 128)
 
@@ -75,6 +106,9 @@ MAKERS: dict[str, Maker] = {
     "ct 8": lambda rng, shape: packed(NAME, shape, rng, 8, shape[1]),
     "ct zero": lambda rng, shape: packed(NAME, shape, rng, 4, shape[1], zeros=True),
     "ct 8 zero": lambda rng, shape: packed(NAME, shape, rng, 8, shape[1], zeros=True),
+    "mxfp4": lambda rng, shape: fp4_lines(rng, shape, "mx"),
+    "nvfp4 divided": lambda rng, shape: fp4_lines(rng, shape, "global"),
+    "nvfp4 multiplied": lambda rng, shape: fp4_lines(rng, shape, "scale_2"),
     "ct int": lambda rng, shape: int8_lines(rng, shape, "scale"),
 }
 SHAPES = [(128, 128), (130, 200), (7, 9), (33, 129), (1, 5), (300, 257)]
@@ -89,7 +123,7 @@ def test_every_layout_gives_exactly_its_values(
     parts, wanted = MAKERS[maker](rng, shape)
     box = held(parts)
     ((info, used),) = found(parts)
-    assert (info.name, info.shape, used) == (NAME, shape, frozenset(parts))
+    assert (info.name, info.shape, used) == (NAME, wanted.shape, frozenset(parts))
     assert info.dtype == info.coding.kind
     whole = lines_of(box, info, np.arange(shape[0]))
     assert whole.dtype == np.float32
@@ -98,7 +132,7 @@ def test_every_layout_gives_exactly_its_values(
     assert np.array_equal(lines_of(box, info, some), wanted[some])
     middle = np.arange(shape[0] // 3, shape[0])
     assert np.array_equal(lines_of(box, info, middle), wanted[middle])
-    assert lines_of(box, info, np.arange(0)).shape == (0, shape[1])
+    assert lines_of(box, info, np.arange(0)).shape == (0, wanted.shape[1])
 
 
 @pytest.mark.parametrize("order", [False, True])
