@@ -41,7 +41,7 @@ FINDERS: tuple[Finder, ...] = (
 )
 """Each gives logical tensors, and the names of the stored tensors each is made of."""
 
-_LEFT = re.compile(r"(\.qweight|\.weight_packed|\.SCB|\.weight\.absmax)\Z")
+_LEFT = re.compile(r"(\.qweight|_blocks|\.weight_packed|\.SCB|\.weight\.absmax)\Z")
 """Ends of parts that mean nothing as they are stored, one for each weight."""
 _READ_MAX_BYTES = 1 << 20
 """Stored tensors that a finder may read are descriptions of a layout."""

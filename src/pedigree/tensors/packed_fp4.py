@@ -4,10 +4,13 @@
 Each byte holds two E2M1 values, the low half first.  MXFP4 has one power of two for 32
 columns, stored with 127 added; NVFP4 one E4M3 number for 16 columns, and one F32 number
 for the whole matrix, by which the others are divided (``weight_global_scale``) or
-multiplied (``weight_scale_2``).  Sources: OCP Microscaling Formats 1.0, sections 5.3
-and 6.3; compressed-tensors 0.20, ``mxfp4-pack-quantized`` and ``nvfp4-pack-quantized``
-(decoded values compared with it bit for bit); NVIDIA ModelOpt's unified checkpoints
-for ``weight_scale_2`` (by description).
+multiplied (``weight_scale_2``).  GPT-OSS stores MXFP4 stacks of experts as
+``X_blocks`` of shape (experts, out, in / 32, 16) and ``X_scales``.
+
+Sources: OCP Microscaling Formats 1.0, sections 5.3 and 6.3; compressed-tensors 0.20
+(``mxfp4-pack-quantized``, ``nvfp4-pack-quantized``) and transformers 5.23 (GPT-OSS),
+with whose decoded values these are compared bit for bit; NVIDIA ModelOpt's unified
+checkpoints for ``weight_scale_2`` (by description).
 """
 
 from __future__ import annotations
@@ -104,25 +107,48 @@ def find(
     """
     found = []
     for name, codes in tensors.items():
-        if codes.dtype != "U8" or not is_matrix(codes):
+        if codes.dtype != "U8" or codes.count == 0 or codes.coding is not None:
             continue
-        if not name.endswith((".weight_packed", ".weight")):
+        if name.endswith("_blocks"):
+            coding, logical = _stack(tensors, codes), name.removesuffix("_blocks")
+            shape = (*codes.shape[:-2], codes.shape[-2] * _MX_COLUMNS)
+        elif name.endswith((".weight_packed", ".weight")) and is_matrix(codes):
+            logical = name.removesuffix("_packed")
+            coding = _fit(tensors, codes, logical)
+            shape = (codes.shape[0], codes.columns * 2)
+        else:
             continue
-        logical = name.removesuffix("_packed")
-        if (coding := _fit(tensors, codes, logical)) is None:
+        if coding is None:
             continue
-        parts = [
-            codes,
-            coding.scale.info,
-            *([coding.whole.info] if coding.whole else []),
-        ]
-        shape = (codes.shape[0], codes.columns * 2)
         info = replace(
             codes, name=logical, dtype=coding.kind, shape=shape, coding=coding
         )
-        used = {part.name for part in parts} | set(activations(tensors, logical))
-        found.append((info, frozenset(used)))
+        found.append((info, _names(tensors, coding, logical)))
     return found
+
+
+def _names(
+    tensors: Mapping[str, TensorInfo], coding: Halves, logical: str
+) -> frozenset[str]:
+    """All that one matrix is made of."""
+    parts = {coding.codes.name, coding.scale.info.name}
+    if coding.whole is not None:
+        parts.add(coding.whole.info.name)
+    return frozenset(parts | set(activations(tensors, logical)))
+
+
+def _stack(tensors: Mapping[str, TensorInfo], codes: TensorInfo) -> Halves | None:
+    """A stack of matrices, its lines one below the other."""
+    scale = tensors.get(f"{codes.name.removesuffix('_blocks')}_scales")
+    if scale is None or scale.dtype not in _MX_SCALES or scale.coding is not None:
+        return None
+    if len(codes.shape) < 3 or codes.shape[-1] * 2 != _MX_COLUMNS:
+        return None
+    if scale.shape != codes.shape[:-1]:
+        return None
+    lines, wide = scale.count // scale.columns, scale.columns * codes.shape[-1]
+    flat = replace(codes, shape=(lines, wide))
+    return Halves("MXFP4", flat, Part(scale, lines), _MX_COLUMNS)
 
 
 def _fit(

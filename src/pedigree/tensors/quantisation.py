@@ -24,7 +24,7 @@ _NESTED = ("text_config", "llm_config", "language_config")
 _MAX_BYTES = 4 << 20
 """As for the hints on the architecture, which are read from the same file."""
 _SUFFIX = re.compile(
-    r"(?:\.qweight|\.weight_packed|_scale|_scale_inv|\.SCB|\.absmax"
+    r"(?:\.qweight|\.weight_packed|_scale|_scales|_scale_inv|\.SCB|\.absmax"
     r"|\.quant_state\.[^.]+|\.weight_shape)\Z"
 )
 """Ends of names that only quantised models have."""
