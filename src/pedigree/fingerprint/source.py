@@ -38,7 +38,8 @@ def fingerprint_source(
         salt: See there.
         limits: Bounds.
         progress: See there.
-        remarks: Filled with why a tokenizer could not be understood.
+        remarks: Filled with what is wrong with tokenizers; see
+            :func:`~pedigree.fingerprint.vocabulary.read_vocabulary`.
 
     Raises:
         ArtifactError: The weights are refused; see there.
@@ -49,7 +50,7 @@ def fingerprint_source(
     own = weights.config  # the file that the weights are in knows better than another
     return build_fingerprint(
         weights,
-        vocabulary=read_vocabulary(source, limits, remarks),
+        vocabulary=read_vocabulary(source, limits, remarks, weights.tokens),
         hints=hints_of(own) if own else read_hints(source, limits),
         profile=profile,
         salt=salt,

@@ -4,22 +4,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pedigree.errors import ArtifactError
+from pedigree.errors import ArtifactError, quote
 from pedigree.fingerprint.sampling import Axis, order
 from pedigree.fingerprint.spec import VOCABULARY_MAX, FingerprintSpec
-from pedigree.fingerprint.token_bytes import (
-    TokenBytes,
-    tokenizer_tokens,
-    vocabulary_tokens,
-)
+from pedigree.fingerprint.token_files import IN_WEIGHTS, reader_of, tokenizer_files
+from pedigree.fingerprint.token_spelling import TokenBytes
 from pedigree.limits import DEFAULT, Limits
 from pedigree.ranges import ModelSource
-from pedigree.tensors.remarks import Remark
+from pedigree.tensors.layout import StoredTokens
+from pedigree.tensors.remarks import INFO, WARNING, Remark
 
 FILE_MAX_BYTES = 64 << 20
 """Of a tokenizer; the largest published ones have 34 million."""
@@ -27,7 +26,9 @@ TOKEN_MAX_BYTES = 1024
 """Longer tokens are left out; published ones stay below 513."""
 ANCHOR_MAX_BYTES = 3
 """Tokens this short are in most vocabularies and are well trained (arbitrary)."""
-_FILES = {"tokenizer.json": tokenizer_tokens, "vocab.json": vocabulary_tokens}
+_RENAMED_SHARE = 100
+"""Tokenizers that differ in at most one of so many ids are told as a note: whoever
+tunes a model gives new names to special tokens in one file and forgets the other."""
 _SEED = FingerprintSpec().seed
 
 
@@ -53,14 +54,23 @@ class Vocabulary:
 
 
 def read_vocabulary(
-    source: ModelSource, limits: Limits = DEFAULT, remarks: list[Remark] | None = None
+    source: ModelSource,
+    limits: Limits = DEFAULT,
+    remarks: list[Remark] | None = None,
+    stored: StoredTokens | None = None,
 ) -> Vocabulary | None:
     """Read the tokenizer of a model, running none of its code.
+
+    Of several the first that can be understood counts, in the order of
+    :mod:`pedigree.fingerprint.token_files`; that the others say the same is checked
+    where somebody wants remarks.
 
     Args:
         source: The model.
         limits: Bounds.
-        remarks: Filled with why a file could not be understood.
+        remarks: Filled with why a file could not be understood, and with files that
+            give another meaning to the same ids.
+        stored: Where a weight file keeps a vocabulary, or None.
 
     Returns:
         None without a tokenizer that can be understood.
@@ -69,34 +79,80 @@ def read_vocabulary(
         SourceError: The bytes could not be had.
     """
     sizes = {entry.path: entry.size for entry in source.files()}
-    for path in _FILES:
-        size = sizes.get(path)
-        if size is None:
+    chosen: tuple[str, Vocabulary] | None = None
+    failed: list[tuple[str, ArtifactError]] = []
+    told: list[Remark] = []
+    for path in tokenizer_files(sizes):
+        if path == IN_WEIGHTS and stored is None:
             continue
-        allowed = min(FILE_MAX_BYTES, limits.read_max_bytes)
+        shown = stored.path if stored and path == IN_WEIGHTS else path
         try:
-            if size > allowed:
-                raise ArtifactError(
-                    f"vocabulary is {size} bytes, allowed are {allowed}",
-                    reason="LimitExceeded",
-                )
-            return _understood(path, source.open(path).read(0, size))
+            found = _read(source, path, stored, limits)
         except ArtifactError as error:
-            message = f"{error.message}; tokens were not aligned by their bytes"
-            if remarks is not None:
-                remarks.append(Remark(str(error.reason), path, message))
-    return None
+            failed.append((shown, error))
+            continue
+        if chosen is None:
+            chosen = shown, found
+        else:
+            told.extend(_disagreement(shown, found, *chosen))
+        if remarks is None:
+            break
+    if remarks is not None:
+        by = "were not aligned by their bytes"
+        if chosen is not None:
+            by = f"were aligned by {quote(chosen[0])}"
+        for path, error in failed:
+            message = f"{error.message}; tokens {by}"
+            remarks.append(Remark(str(error.reason), path, message))
+        remarks.extend(told)
+    return None if chosen is None else chosen[1]
+
+
+def _read(
+    source: ModelSource, path: str, stored: StoredTokens | None, limits: Limits
+) -> Vocabulary:
+    allowed = min(FILE_MAX_BYTES, limits.read_max_bytes)
+    if path == IN_WEIGHTS and stored is not None:
+        from pedigree.fingerprint.token_gguf import gguf_tokens  # as most have none
+
+        return vocabulary_of(gguf_tokens(source.open(stored.path), stored, allowed))
+    file = source.open(path)
+    if file.size > allowed:
+        raise ArtifactError(
+            f"vocabulary is {file.size} bytes, allowed are {allowed}",
+            reason="LimitExceeded",
+        )
+    return _understood(path, file.read(0, file.size))
+
+
+def _disagreement(
+    path: str, found: Vocabulary, first: str, chosen: Vocabulary
+) -> Iterator[Remark]:
+    """Told when two tokenizers of one model have different tokens under one id."""
+    both = min(found.size, chosen.size)
+    here, there = found.token_hashes[:both], chosen.token_hashes[:both]
+    shared = (here != 0) & (there != 0)
+    other = np.flatnonzero(shared & (here != there))
+    if other.size:
+        yield Remark(
+            "TokenizersDiffer",
+            path,
+            f"tokenizers {quote(path)} and {quote(first)} give different tokens to "
+            f"{other.size} of {int(shared.sum())} ids that both have, the first is "
+            f"{int(other[0])}; tokens were aligned by {quote(first)}",
+            INFO if other.size * _RENAMED_SHARE <= shared.sum() else WARNING,
+        )
 
 
 _known: dict[tuple[str, bytes], Vocabulary] = {}
-_KNOWN_MAX = 2
+_KNOWN_MAX = 4
 
 
 def _understood(path: str, text: bytes) -> Vocabulary:
     """The vocabulary of a file; that of relatives is mostly the same file."""
     key = (path, hashlib.sha256(text).digest())
     if key not in _known:
-        found = vocabulary_of(_FILES[path](text))
+        found = vocabulary_of(reader_of(path)(text))
         while len(_known) >= _KNOWN_MAX:
             del _known[next(iter(_known))]
         _known[key] = found

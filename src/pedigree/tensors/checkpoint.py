@@ -44,6 +44,7 @@ class Checkpoint:
         remarks: What is worth telling and does not prevent reading.
         config: What the weight files say of the architecture, with the keys of
             ``config.json``; empty when that file says it.
+        tokens: Where a weight file keeps a vocabulary, or None.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Checkpoint:
         self.metadata = weights.metadata
         self.remarks = weights.remarks
         self.config: Mapping[str, Any] = weights.config
+        self.tokens = weights.tokens
         # Of a file of this machine, to read ahead would only be to copy.
         self._ahead = {path: AheadRange(x) for path, x in weights.files.items() if far}
         self._files: Mapping[str, RangeSource] = {**weights.files, **self._ahead}

@@ -19,6 +19,7 @@ from pedigree.tensors.gguf_header import (
     read_gguf_header,
 )
 from pedigree.tensors.gguf_order import PERMUTED, HalvedHeads, PlainCoding
+from pedigree.tensors.gguf_tokens import stored_tokens
 from pedigree.tensors.layout import Coding, TensorInfo, WeightSet
 from pedigree.tensors.remarks import WARNING, Remark
 
@@ -93,6 +94,7 @@ def open_gguf(
         metadata={path: _lineage(header) for path, header in headers.items()},
         remarks=tuple(remarks),
         config=_config(first),
+        tokens=stored_tokens(first, paths[0]),
     )
 
 

@@ -126,6 +126,27 @@ class Header:
     data_begin: int
 
 
+@dataclass(frozen=True, slots=True)
+class StoredTokens:
+    """Where a weight file keeps a vocabulary of its own.
+
+    Attributes:
+        path: The file.
+        spelling: How it names the way its tokens are written.
+        count: Tokens; the id of each is its place.
+        begin: First byte of the texts, each behind its length of 64 bits.
+        end: Byte behind them.
+        kinds: First byte of the kinds, 32 bits each; None when there are none.
+    """
+
+    path: str
+    spelling: str
+    count: int
+    begin: int
+    end: int
+    kinds: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightSet:
     """The weights of one model, opened: headers were read, values were not.
@@ -138,6 +159,7 @@ class WeightSet:
         remarks: What is worth telling and does not prevent reading.
         config: What the weight files themselves say of the architecture, with the
             keys of ``config.json``; empty when that file says it.
+        tokens: The vocabulary in a weight file, or None.
     """
 
     form: str
@@ -146,3 +168,4 @@ class WeightSet:
     metadata: Mapping[str, Mapping[str, str]]
     remarks: tuple[Remark, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
+    tokens: StoredTokens | None = None
