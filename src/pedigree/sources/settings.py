@@ -9,10 +9,14 @@ from pathlib import Path
 
 from pedigree.errors import ConfigError, quote
 from pedigree.limits import DEFAULT, Limits
+from pedigree.sources.extents import CacheSettings
 
 HUB_ENDPOINT = "https://huggingface.co"
 PRIVATE_HOSTS = "PEDIGREE_PRIVATE_HOSTS"
 """Variable that tells an examination what its parent allows."""
+CACHE = "PEDIGREE_CACHE"
+"""Variable that names the folder where received bytes are kept."""
+CACHE_MAX_BYTES = "PEDIGREE_CACHE_MAX_BYTES"
 
 CREDENTIALS = (
     "HF_TOKEN",
@@ -52,6 +56,7 @@ class SourceSettings:
         connections: Requests to one source at once.
         timeout_s: Seconds without an answer after which a request has failed.
         attempts: Tries of one request that fails for now, before giving up.
+        cache: Where received bytes are kept; None keeps none.
         limits: Bounds.
     """
 
@@ -63,6 +68,7 @@ class SourceSettings:
     connections: int = 16
     timeout_s: float = 30.0
     attempts: int = 3
+    cache: CacheSettings | None = None
     limits: Limits = DEFAULT
 
     @classmethod
@@ -71,12 +77,13 @@ class SourceSettings:
     ) -> SourceSettings:
         """Settings with the variables that the stores' own tools read.
 
-        They are those of :data:`CREDENTIALS`, ``HF_ENDPOINT``, and
-        ``PEDIGREE_PRIVATE_HOSTS``: comma separated; unset allows every host, empty
-        none.
+        They are those of :data:`CREDENTIALS`, ``HF_ENDPOINT``,
+        ``PEDIGREE_PRIVATE_HOSTS`` (comma separated; unset allows every host, empty
+        none), ``PEDIGREE_CACHE`` and ``PEDIGREE_CACHE_MAX_BYTES``.
 
         Raises:
-            ConfigError: The endpoint is no http or https address.
+            ConfigError: The endpoint is no http or https address, or the size of the
+                cache no number of bytes.
         """
         endpoint = (env.get("HF_ENDPOINT") or HUB_ENDPOINT).rstrip("/")
         if not endpoint.startswith(("https://", "http://")):
@@ -88,6 +95,7 @@ class SourceSettings:
             hub_token=env.get("HF_TOKEN") or None,
             hub_endpoint=endpoint,
             private_hosts=_hosts(env.get(PRIVATE_HOSTS)),
+            cache=_cache(env.get(CACHE), env.get(CACHE_MAX_BYTES)),
             credentials={name: env[name] for name in CREDENTIALS if env.get(name)},
         )
 
@@ -96,3 +104,18 @@ def _hosts(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     return tuple(host.strip() for host in text.split(",") if host.strip())
+
+
+def _cache(folder: str | None, most: str | None) -> CacheSettings | None:
+    if most and not (most.isascii() and most.isdecimal() and len(most) < 16):
+        raise ConfigError(
+            f"{CACHE_MAX_BYTES} is {quote(most)}, wanted a number of bytes"
+        )
+    if not folder:
+        return None
+    path = Path(folder)
+    return (
+        CacheSettings(folder=path, max_bytes=int(most))
+        if most
+        else CacheSettings(folder=path)
+    )
