@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whom signatures are believed from: public keys and certificate authorities, by name.
+
+A set of them has a digest, so that evidence can say under which set a signature was
+verified, and be looked at again when the set changes.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+)
+
+from pedigree.digests import Digest, json_digest, sha256
+from pedigree.errors import ConfigError, quote
+
+TRUSTED_MAX = 64
+"""Names in one set, and certificates under one name."""
+FILE_MAX_BYTES = 262_144
+KEY_SUFFIX = ".pub"
+CERTIFICATES_SUFFIX = ".pem"
+CURVES = ("secp256r1", "secp384r1", "secp521r1")
+"""What the specification's algorithm registry lists."""
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    Warning,
+)
+"""What reading a wrong certificate or key raises."""
+
+
+class Unreadable(Exception):  # noqa: N818 - never leaves this package
+    """A key or certificate cannot be used; the text says why."""
+
+
+def key_id(key: ec.EllipticCurvePublicKey) -> str:
+    """SHA-256 of the key as PEM: what bundles give as ``hint``."""
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return sha256(pem).hex
+
+
+def signing_key(key: object) -> ec.EllipticCurvePublicKey:
+    """The key, if it is of a kind that signs models.
+
+    Raises:
+        Unreadable: It is not.
+    """
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in CURVES:
+        kind = getattr(getattr(key, "curve", None), "name", type(key).__name__)
+        raise Unreadable(f"the key is a {kind}, wanted one of {', '.join(CURVES)}")
+    return key
+
+
+def read_certificate(der: bytes) -> x509.Certificate:
+    """Read one certificate; what is only tolerated is refused.
+
+    Raises:
+        Unreadable: It is none.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            certificate = x509.load_der_x509_certificate(der)
+            _ = certificate.extensions, certificate.public_key(), certificate.version
+            _ = certificate.subject, certificate.issuer, certificate.serial_number
+            return certificate
+    except _UNREADABLE as error:
+        raise Unreadable(f"a certificate cannot be read: {_why(error)}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKey:
+    """A public key whose signatures are believed.
+
+    Attributes:
+        name: Under which policies name it.
+        key: The key, on one of :data:`CURVES`.
+    """
+
+    name: str
+    key: ec.EllipticCurvePublicKey
+
+    @classmethod
+    def from_pem(cls, name: str, pem: bytes) -> TrustedKey:
+        """Read a public key.
+
+        Raises:
+            ConfigError: It is none that signs models (reason ``TrustInvalid``).
+        """
+        try:
+            return cls(_name(name), signing_key(load_pem_public_key(pem)))
+        except (*_UNREADABLE, Unreadable) as error:
+            raise _invalid(name, f"is no public key: {_why(error)}") from error
+
+    @property
+    def identity(self) -> list[str]:
+        """What the digest of a set is made from."""
+        return [self.name, "key", key_id(self.key)]
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedCertificates:
+    """Authorities whose certificates may sign.
+
+    Attributes:
+        name: Under which policies name whoever they certify.
+        roots: Where a chain may end; they need not be self-signed.
+    """
+
+    name: str
+    roots: tuple[x509.Certificate, ...]
+
+    @classmethod
+    def from_pem(cls, name: str, pem: bytes) -> TrustedCertificates:
+        """Read certificates, one after the other.
+
+        Raises:
+            ConfigError: There are none, or one is wrong (reason ``TrustInvalid``).
+        """
+        try:
+            found = x509.load_pem_x509_certificates(pem)
+            roots = tuple(read_certificate(c.public_bytes(Encoding.DER)) for c in found)
+        except (*_UNREADABLE, Unreadable) as error:
+            raise _invalid(name, f"holds no certificates: {_why(error)}") from error
+        if len(roots) > TRUSTED_MAX:
+            raise _invalid(name, f"holds over {TRUSTED_MAX} certificates")
+        return cls(_name(name), roots)
+
+    @property
+    def identity(self) -> list[str]:
+        """What the digest of a set is made from."""
+        prints = sorted(sha256(c.public_bytes(Encoding.DER)).hex for c in self.roots)
+        return [self.name, "certificates", *prints]
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Everybody believed.
+
+    Attributes:
+        keys: Keys, sorted by name.
+        authorities: Certificate authorities, sorted by name.
+        digest: Of names and contents; equal sets have equal digests.
+    """
+
+    keys: tuple[TrustedKey, ...] = ()
+    authorities: tuple[TrustedCertificates, ...] = ()
+    digest: Digest = field(default=json_digest([]))
+
+    @classmethod
+    def of(cls, members: Iterable[TrustedKey | TrustedCertificates]) -> Trust:
+        """Build a set.
+
+        Raises:
+            ConfigError: A name occurs twice, or there are too many.
+        """
+        found = sorted(members, key=lambda member: member.name)
+        names = [member.name for member in found]
+        for name in names:
+            if names.count(name) > 1:
+                raise _invalid(name, "is given twice")
+        if len(found) > TRUSTED_MAX:
+            raise _invalid(names[-1], f"is one of {len(found)}, over {TRUSTED_MAX}")
+        return cls(
+            tuple(member for member in found if isinstance(member, TrustedKey)),
+            tuple(m for m in found if isinstance(m, TrustedCertificates)),
+            json_digest([member.identity for member in found]),
+        )
+
+
+NOBODY = Trust()
+
+
+def read_trust(folder: Path) -> Trust:
+    """Read a folder of ``NAME.pub`` (one key) and ``NAME.pem`` (certificates).
+
+    Other files are somebody's mistake and refused, except hidden ones: a mounted
+    ConfigMap has those.
+
+    Raises:
+        ConfigError: The folder or a file cannot be used (reason ``TrustInvalid``).
+    """
+    try:
+        paths = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    except OSError as error:
+        raise _invalid(str(folder), f"cannot be listed: {error.strerror}") from error
+    if len(paths) > TRUSTED_MAX:
+        raise _invalid(str(folder), f"holds over {TRUSTED_MAX} files")
+    return Trust.of(_member(path) for path in paths)
+
+
+def read_key(name: str, path: Path) -> TrustedKey:
+    """Read the public key in one file.
+
+    Raises:
+        ConfigError: It cannot be used (reason ``TrustInvalid``).
+    """
+    return TrustedKey.from_pem(name, _content(path))
+
+
+def read_certificates(name: str, path: Path) -> TrustedCertificates:
+    """Read the certificates in one file.
+
+    Raises:
+        ConfigError: They cannot be used (reason ``TrustInvalid``).
+    """
+    return TrustedCertificates.from_pem(name, _content(path))
+
+
+def _member(path: Path) -> TrustedKey | TrustedCertificates:
+    match path.suffix:
+        case ".pub":
+            return read_key(path.stem, path)
+        case ".pem":
+            return read_certificates(path.stem, path)
+    raise _invalid(
+        path.name, f"is no NAME{KEY_SUFFIX} and no NAME{CERTIFICATES_SUFFIX}"
+    )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_MAX_BYTES + 1)
+    except OSError as error:
+        raise _invalid(str(path), f"cannot be read: {error.strerror}") from error
+    if len(content) > FILE_MAX_BYTES:
+        raise _invalid(str(path), f"has over {FILE_MAX_BYTES} bytes")
+    return content
+
+
+def _name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise _invalid(
+            name, "is no name: wanted up to 63 letters, digits, '.', '_' and '-'"
+        )
+    return name
+
+
+def _why(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def _invalid(name: str, what: str) -> ConfigError:
+    return ConfigError(
+        f"trusted signer {quote(name, 120)} {what}",
+        reason="TrustInvalid",
+        hint="give PEM: a public key on P-256, P-384 or P-521, or certificates",
+    )
