@@ -39,12 +39,19 @@ class Digest:
         return bytes.fromhex(self.hex)
 
     @classmethod
-    def parse(cls, text: str) -> Digest:
+    def parse(cls, text: object) -> Digest:
         """Read ``sha256:<hex>``.
 
+        Args:
+            text: Often a member of JSON that somebody else wrote, so of any type.
+
         Raises:
-            ValueError: The text is anything else.
+            ValueError: It is anything else.
         """
+        if not isinstance(text, str):
+            raise ValueError(
+                f"digest is a {type(text).__name__}, wanted 'sha256:<64 hex digits>'"
+            )
         algorithm, colon, digits = text.partition(":")
         if algorithm != "sha256" or not colon:
             raise ValueError(

@@ -120,7 +120,7 @@ class ServiceSource:
         body = self._get("/api/v1/head")
         try:
             head = Head(int(body["entries"]), Digest.parse(body["head"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise _unexpected(self._endpoint.url, body) from error
         return Claims((head,), head.entries)
 

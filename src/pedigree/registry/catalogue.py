@@ -15,6 +15,15 @@ from pedigree.digests import Digest, canonical_json
 from pedigree.errors import ArtifactError, ConfigError, quote
 
 SCHEMA_V1 = "pedigree.dev/registry/v1"
+_NOT_AS_WRITTEN = (
+    AttributeError,  # a value of another type stands where a map was
+    ConfigError,
+    KeyError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What reading an entry that somebody else wrote can end with."""
 KIT_SPEC = "pedigree.dev/kit-signals/v1"
 """What an entry holds whose signals come from the Model Provenance Kit."""
 CATALOGUE_MAX_BYTES = 64_000_000
@@ -157,7 +166,7 @@ def decode_entry(data: bytes | memoryview) -> Entry:
     try:
         entry = _entry(orjson.loads(data))
         check_entry(entry)
-    except (KeyError, TypeError, ValueError, RecursionError, ConfigError) as error:
+    except _NOT_AS_WRITTEN as error:
         raise ValueError(f"{type(error).__name__}: {str(error)[:300]}") from error
     return entry
 
@@ -191,7 +200,7 @@ def decode_v1(data: bytes, *, path: str) -> dict[str, Entry]:
         by_name = {entry.name: entry for entry in entries}
         if len(by_name) != len(entries):
             raise ValueError("a name is there twice")
-    except (KeyError, TypeError, ValueError, RecursionError, ConfigError) as error:
+    except _NOT_AS_WRITTEN as error:
         raise ArtifactError(
             f"catalogue {quote(path)} cannot be read: {type(error).__name__}: "
             f"{str(error)[:300]}",

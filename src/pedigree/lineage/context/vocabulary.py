@@ -117,10 +117,11 @@ def _pieces(document: Mapping[str, Any]) -> dict[str, int]:
     vocab = _model(document).get("vocab")
     if isinstance(vocab, list):  # Unigram: pieces with their scores, in order of id
         pieces = [item[0] if isinstance(item, list) and item else 0 for item in vocab]
+        if not all(isinstance(piece, str) for piece in pieces):
+            _refuse("model.vocab", vocab, "pieces with their scores")
         vocab = {piece: token_id for token_id, piece in enumerate(pieces)}
     if not isinstance(vocab, dict) or not all(
-        isinstance(token, str) and isinstance(token_id, int)
-        for token, token_id in vocab.items()
+        isinstance(token_id, int) for token_id in vocab.values()
     ):
         _refuse("model.vocab", vocab, "tokens with integer ids, or with scores")
     return vocab
@@ -134,7 +135,10 @@ def _added(
         for number, item in decoder.items():
             if isinstance(item, dict) and number.isdecimal() and len(number) < 10:
                 yield _text(item), int(number)
-    for item in document.get("added_tokens") or ():
+    listed = document.get("added_tokens") or []
+    if not isinstance(listed, list):
+        _refuse("added_tokens", listed, "a list")
+    for item in listed:
         if not isinstance(item, dict) or not isinstance(item.get("id"), int):
             _refuse("added_tokens", item, "maps with id and content")
         yield _text(item), item["id"]
