@@ -127,8 +127,12 @@ class Cluster:
             key_file=self._settings.key_file or "",
         )
 
-    async def list(self, resource: Resource) -> list[Object]:
-        """All objects of a kind, in every namespace.
+    async def list(self, resource: Resource, namespace: str = "") -> list[Object]:
+        """All objects of a kind.
+
+        Args:
+            resource: Kind.
+            namespace: Empty for those of every namespace.
 
         Raises:
             ClusterError: They could not be listed.
@@ -141,7 +145,7 @@ class Cluster:
                 query["labelSelector"] = resource.label_selector
             if after:
                 query["continue"] = after
-            page = await self._call("GET", resource.path(), query=query)
+            page = await self._call("GET", resource.path(namespace), query=query)
             items += page.get("items") or []
             after = (page.get("metadata") or {}).get("continue") or ""
             if not after:
@@ -201,6 +205,32 @@ class Cluster:
                 return False
             raise
         return True
+
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, uid: str
+    ) -> None:
+        """Delete an object and, after it, what it owns; it may be gone already.
+
+        Args:
+            resource: Kind.
+            namespace: Empty for objects of the cluster.
+            name: Which object.
+            uid: Its UID: another object that took its name stays.
+
+        Raises:
+            ClusterError: It could not be deleted.
+        """
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid},
+            "propagationPolicy": "Background",
+        }
+        try:
+            await self._call("DELETE", resource.path(namespace, name), body=options)
+        except ClusterError as error:
+            if not error.missing and not error.conflict:
+                raise
 
     def close(self) -> None:
         """Let go of connections and threads."""

@@ -16,6 +16,7 @@ from pedigree.cli.failure import EXIT_OK
 from pedigree.cli.models import source_settings, to_ref
 from pedigree.cli.progress import stage_progress
 from pedigree.cli.render import human_bytes, print_json, print_lines, print_table
+from pedigree.errors import ConfigError, PedigreeError
 
 if TYPE_CHECKING:
     from pedigree.examine import Examination
@@ -51,11 +52,20 @@ def register(subparsers: Any) -> None:
         help="seconds after which no further read begins",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--hand-back",
+        metavar="NAMESPACE/CONFIGMAP",
+        help="for Jobs: write the answer into ConfigMaps that are there, empty",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Examine one model."""
+    return _run_here(args) if args.hand_back is None else _run_for_another(args)
+
+
+def _run_here(args: argparse.Namespace) -> int:
     import dataclasses
 
     from pedigree.examine import ExamineSettings, examine
@@ -75,6 +85,44 @@ def run(args: argparse.Namespace) -> int:
         print_json(_document(found))
     else:
         _print(found)
+    return EXIT_OK
+
+
+def _run_for_another(args: argparse.Namespace) -> int:
+    """Examine and hand back, errors too: they are an answer to who asked."""
+    import dataclasses
+
+    from pedigree.cli.failure import EXIT_NO_ANSWER, failure_document
+    from pedigree.cli.hand_back import (
+        Target,
+        examine_to_fit,
+        hand_back,
+        server_from_environment,
+    )
+
+    if args.store is not None:
+        raise ConfigError("--store and --hand-back were both given, wanted one of them")
+    target, server = Target.parse(args.hand_back), server_from_environment()
+    roots = tuple(args.file_root) if args.file_root else None
+    sources = dataclasses.replace(source_settings(), file_roots=roots)
+    try:
+        with stage_progress() as progress:
+            found = examine_to_fit(
+                to_ref(args.model),
+                sources,
+                deadline_s=args.deadline,
+                now=datetime.now(UTC),
+                progress=progress,
+            )
+        made = b"" if found.fingerprint is None else found.fingerprint.encoded
+        hand_back(server, target, EXIT_OK, _document(found), made)
+    except PedigreeError as error:
+        if error.reason != "NotHandedBack":
+            document = failure_document(error)
+            hand_back(server, target, EXIT_NO_ANSWER, document, b"")
+        raise
+    if args.json:
+        print_json(_document(found))
     return EXIT_OK
 
 
