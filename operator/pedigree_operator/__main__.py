@@ -74,27 +74,7 @@ class Operator:
             now=now,
             wake=controller.queue.add,
         )
-        self._sourcing = Sourcing(
-            command=ExamineCommand(
-                store=config.store_dir,
-                file_roots=config.file_roots,
-                deadline_s=config.examine_deadline_s,
-                memory_bytes=config.examine_memory_bytes,
-                private_hosts=config.private_hosts,
-                environment=environment,
-            ),
-            settings=SourceSettings(
-                file_roots=config.file_roots,
-                private_hosts=config.private_hosts,
-                hub_token=environment.get("HF_TOKEN"),
-                hub_endpoint=environment.get("HF_ENDPOINT") or HUB_ENDPOINT,
-            ),
-            index=controller.index,
-            recorder=recorder,
-            lineages=lineages,
-            metrics=self._metrics,
-            now=now,
-        )
+        self._sourcing = self._sources(environment, recorder, lineages)
         self._lookups = Lookups(
             resolve=self._sourcing.resolve,
             examine=self._sourcing.examine,
@@ -113,6 +93,33 @@ class Operator:
         )
         controller.assemble(effects, self._lookups, lineages)
         self._metrics.collect_from(self._readings)
+
+    def _sources(
+        self, environment: Mapping[str, str], recorder: Recorder, lineages: Lineages
+    ) -> Sourcing:
+        config, controller = self._config, self._controller
+        return Sourcing(
+            command=ExamineCommand(
+                store=config.store_dir,
+                file_roots=config.file_roots,
+                deadline_s=config.examine_deadline_s,
+                memory_bytes=config.examine_memory_bytes,
+                private_hosts=config.private_hosts,
+                environment=environment,
+            ),
+            settings=SourceSettings(
+                file_roots=config.file_roots,
+                private_hosts=config.private_hosts,
+                hub_token=environment.get("HF_TOKEN"),
+                hub_endpoint=environment.get("HF_ENDPOINT") or HUB_ENDPOINT,
+            ),
+            cluster=self._cluster,
+            index=controller.index,
+            recorder=recorder,
+            lineages=lineages,
+            metrics=self._metrics,
+            now=now,
+        )
 
     def _delivery(self) -> Deliverer | None:
         config = self._config

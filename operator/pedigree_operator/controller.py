@@ -17,10 +17,11 @@ from typing import Any
 
 from pedigree.errors import LedgerError, PedigreeError, SourceError
 from pedigree.policy.verdict import Action
+from pedigree_operator.access import sources_in
 from pedigree_operator.cache import Cache
 from pedigree_operator.cluster import Cluster, ClusterError, Connection
 from pedigree_operator.effects import Effects
-from pedigree_operator.index import Index, labels_of, names_used
+from pedigree_operator.index import Index, labels_of
 from pedigree_operator.kinds import POLICIES, RESOURCES, Key, Kind
 from pedigree_operator.lineages import Lineages
 from pedigree_operator.lookups import Lookups
@@ -107,7 +108,7 @@ class Controller:
             await asyncio.sleep(interval_s)
             await self.sync()
             self._effects.outcomes.clear()
-            self._lookups.keep_only(self.index.uris())
+            self._lookups.keep_only(self.index.accesses())
             for kind in (Kind.REFERENCE_MODEL, *POLICIES, Kind.MODEL_DEPLOYMENT):
                 self._add(self.cache.keys(kind))
             self._add_stale()
@@ -125,8 +126,8 @@ class Controller:
         concerned = self.index.users_of(key) if key.kind is Kind.MODEL_EVIDENCE else ()
         means = self.index.update(key, old, new)
         if _generation(old) != _generation(new) and new is not None:
-            for name in names_used(new):
-                self._lookups.forgive(name)
+            for access in sources_in(new):
+                self._lookups.forgive(access)
         if new is not None and key.kind not in (Kind.POD, Kind.NAMESPACE):
             self.queue.add(key)
         if not means:
@@ -227,7 +228,7 @@ class Controller:
             references=index.references,
             registry=index.registry,
             references_awaited=tuple(sorted(index.awaited)),
-            evidence=index.evidence,
+            evidence=index.find,
             content=index.content,
             lookup=self._lookups.state,
             rescan_failed=self._lineages.failed,
@@ -254,7 +255,7 @@ class Controller:
         plan = reconcile_reference(
             obj,
             lookup=self._lookups.state,
-            evidence=self.index.evidence,
+            evidence=self.index.find,
             content=self.index.content,
             is_stored=self._lineages.is_stored,
             now=now,
@@ -273,9 +274,9 @@ class Controller:
 
     def _look_up(self, lookup: Resolve | Examine, key: Key) -> None:
         if isinstance(lookup, Resolve):
-            self._lookups.resolve(lookup.uri, key)
+            self._lookups.resolve(lookup.access, key)
         else:
-            self._lookups.examine(lookup.uri, key)
+            self._lookups.examine(lookup.access, key)
 
     def _requeue(self, key: Key, at: datetime | None, now: datetime) -> None:
         if at is not None:

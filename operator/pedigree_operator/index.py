@@ -16,12 +16,14 @@ from pedigree.policy.references import (
     reference_from_object,
 )
 from pedigree.policy.rules import load_policy
-from pedigree.policy.subject import source_uri
 from pedigree.policy.terms import BrokenPolicy, Policy
+from pedigree_operator.access import Access, sources_in
 from pedigree_operator.kinds import LABEL, POLICIES, Key, Kind
 from pedigree_operator.workloads import is_gated
 
 Object = Mapping[str, Any]
+Name = tuple[str, str]
+"""Scope and reference, or nothing and a digest."""
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +34,9 @@ class Index:
     Attributes:
         policies: By key.
         references: By name.
-        evidence: By model digest.
-        content: Root digest by (reference, identity).
+        evidence: By model digest and the namespace that it is confined to, which is
+            empty for what counts everywhere.
+        content: Model digest by (scope, reference, identity).
         registry: Identity of the references that have fingerprints.
         awaited: Names of references that are being read for the first time.
         compared: What models are compared with: by name of the reference, the root
@@ -43,13 +46,14 @@ class Index:
     def __init__(self) -> None:
         self.policies: dict[Key, Policy | BrokenPolicy] = {}
         self.references: dict[str, Reference] = {}
-        self.evidence: dict[Digest, Evidence] = {}
-        self.content: dict[tuple[str, str], Digest] = {}
+        self.evidence: dict[tuple[Digest, str], Evidence] = {}
+        self.content: dict[tuple[str, str, str], Digest] = {}
         self.registry = current_registry_digest({})
         self.awaited: frozenset[str] = frozenset()
         self.compared: dict[str, tuple[Digest, str]] = {}
-        self._users: dict[str, set[Key]] = {}
-        self._uses: dict[Key, frozenset[str]] = {}
+        self._users: dict[Name, set[Key]] = {}
+        self._uses: dict[Key, frozenset[Name]] = {}
+        self._accesses: dict[Key, frozenset[Access]] = {}
         self._gated: dict[tuple[str, str], dict[Key, Object]] = {}
 
     def update(self, key: Key, old: Object | None, new: Object | None) -> bool:
@@ -71,10 +75,23 @@ class Index:
 
     def users(self, evidence: Evidence) -> set[Key]:
         """Objects that name this content, by its digest or a reference to it."""
-        names = [str(evidence.digest)]
+        names = [("", str(evidence.digest))]
         for seen in evidence.resolutions:
-            names += [seen.uri, seen.pinned_uri]
-        return set().union(*(self._users.get(name, set()) for name in names))
+            names += [(seen.scope, seen.uri), (seen.scope, seen.pinned_uri)]
+        users = set[Key]().union(*(self._users.get(name, set()) for name in names))
+        return {key for key in users if evidence.confined_to in ("", key.namespace)}
+
+    def find(self, digest: Digest, namespace: str) -> Evidence | None:
+        """Evidence of a digest as it counts in a namespace.
+
+        What counts everywhere goes before what is confined to the namespace.
+
+        Args:
+            digest: Model digest.
+            namespace: Empty finds only what counts everywhere.
+        """
+        found = self.evidence.get((digest, ""))
+        return found or self.evidence.get((digest, namespace))
 
     def users_of(self, key: Key) -> set[Key]:
         """Objects that name the content of a ``ModelEvidence``, as it is known now."""
@@ -83,19 +100,20 @@ class Index:
 
     def evidence_named(self, name: str) -> Evidence | None:
         """Evidence by the name of its object."""
+        stem, _, confined_to = name.partition(".")
         try:
-            digest = Digest(name.removeprefix("sha256-"))
+            digest = Digest(stem.removeprefix("sha256-"))
         except ValueError:
             return None
-        return self.evidence.get(digest)
+        return self.evidence.get((digest, confined_to))
 
     def owner_of_pod(self, key: Key, pod: Object) -> Key:
         """The ModelDeployment in a Pod's label."""
         return Key(Kind.MODEL_DEPLOYMENT, key.namespace, owner_of(pod))
 
-    def uris(self) -> set[str]:
-        """Every reference that some object names."""
-        return {name for name, users in self._users.items() if users}
+    def accesses(self) -> set[Access]:
+        """Every reference that some object names, with its access."""
+        return set[Access]().union(*self._accesses.values())
 
     def policies_for(self, namespace: str) -> tuple[Policy | BrokenPolicy, ...]:
         """Policies that can select objects of a namespace."""
@@ -146,9 +164,9 @@ class Index:
             for name in _content_names(before):
                 if self.content.get(name) == before.digest:
                     del self.content[name]
-            self.evidence.pop(before.digest, None)
+            self.evidence.pop((before.digest, before.confined_to), None)
         if after is not None:
-            self.evidence[after.digest] = after
+            self.evidence[after.digest, after.confined_to] = after
             for name in _content_names(after):
                 self.content[name] = after.digest
         return before != after
@@ -171,25 +189,22 @@ class Index:
             users.discard(key)
             if not users:
                 self._users.pop(name, None)
+        self._accesses.pop(key, None)
         if new is not None:
+            self._accesses[key] = sources_in(new)
             self._uses[key] = names = names_used(new)
             for name in names:
                 self._users.setdefault(name, set()).add(key)
 
 
-def names_used(obj: Object) -> frozenset[str]:
+def names_used(obj: Object) -> frozenset[Name]:
     """References and digests that a ModelDeployment or ReferenceModel names."""
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    named = [item.get("source") for item in spec.get("models") or ()]
-    names = [str(status["digest"])] if status.get("digest") else []
-    for source in [*named, spec.get("source")]:
-        try:
-            names.append(source_uri(source))
-        except ValueError:
-            continue
+    status = obj.get("status") or {}
+    digests = [str(status["digest"])] if status.get("digest") else []
     for row in status.get("models") or ():
-        names += [str(row["resolved"]["digest"])] if row.get("resolved") else []
-    return frozenset(names)
+        digests += [str(row["resolved"]["digest"])] if row.get("resolved") else []
+    named = {(access.scope, access.uri) for access in sources_in(obj)}
+    return frozenset(named | {("", digest) for digest in digests})
 
 
 def is_awaited(reference: Object) -> bool:
@@ -223,9 +238,20 @@ def _read_evidence(obj: Object | None) -> Evidence | None:
         return None
 
 
-def _content_names(evidence: Evidence) -> list[tuple[str, str]]:
+def counts_in(evidence: Evidence, scope: str) -> bool:
+    """Whether evidence may answer for what was learnt with an access.
+
+    Args:
+        evidence: Of one model.
+        scope: Of a resolution to it.
+    """
+    return evidence.confined_to in ("", scope.partition("/")[0])
+
+
+def _content_names(evidence: Evidence) -> list[tuple[str, str, str]]:
     return [
-        (name, seen.identity)
+        (seen.scope, name, seen.identity)
         for seen in evidence.resolutions
         for name in (seen.uri, seen.pinned_uri)
+        if counts_in(evidence, seen.scope)
     ]

@@ -30,7 +30,8 @@ from pedigree.errors import (
     quote,
 )
 from pedigree.evidence import Evidence
-from pedigree.sources.settings import PRIVATE_HOSTS
+from pedigree.sources.settings import CREDENTIALS, PRIVATE_HOSTS
+from pedigree_operator.credentials import NONE, Credentials
 
 EXIT_OK = 0
 EXIT_NO_VERDICT = 3
@@ -115,20 +116,43 @@ class ExamineCommand:
         command = [*self.program, uri, "--store", str(self.store), *roots, "--json"]
         return [sys.executable, "-ISc", LAUNCHER, *limits, *command]
 
-    def child_environment(self) -> dict[str, str]:
-        """What of the environment a child sees."""
+    def child_environment(self, credentials: Credentials = NONE) -> dict[str, str]:
+        """What of the environment a child sees.
+
+        Args:
+            credentials: Of the object's own Secret; given any, the child sees none of
+                this process.
+        """
         inherited = {
             name: value
             for name, value in self.environment.items()
             if name in INHERITED or name.startswith(INHERITED_PREFIXES)
         }
-        return {**inherited, PRIVATE_HOSTS: ",".join(self.private_hosts)}
+        if credentials.values:
+            inherited = {
+                name: value
+                for name, value in inherited.items()
+                if name not in CREDENTIALS and "TOKEN" not in name
+            }
+        return {
+            **inherited,
+            **credentials.values,
+            PRIVATE_HOSTS: ",".join(self.private_hosts),
+        }
 
 
-async def examine(uri: str, command: ExamineCommand) -> Examined:
+async def examine(
+    uri: str, command: ExamineCommand, credentials: Credentials = NONE
+) -> Examined:
     """Examine one model in a process of its own.
 
     A malformed model is a result, with a finding of severity Error.
+
+    Args:
+        uri: The reference.
+        command: How.
+        credentials: What the source is read with instead of what this process has.
+            The process gets them by its environment, which no other user can see.
 
     Raises:
         SourceRefused: The source said no, for good.
@@ -142,7 +166,7 @@ async def examine(uri: str, command: ExamineCommand) -> Examined:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=command.child_environment(),
+        env=command.child_environment(credentials),
         cwd="/",
         start_new_session=True,  # so that what it starts can be killed with it
     )
@@ -162,7 +186,13 @@ async def examine(uri: str, command: ExamineCommand) -> Examined:
         ) from None
     finally:
         await _end(process)
-    return read_answer(uri, code, stdout, stderr)
+    try:
+        answer = stdout.decode("utf-8", "replace")
+        if code == EXIT_OK:
+            credentials.check(answer, uri)
+        return read_answer(uri, code, stdout, stderr)
+    except PedigreeError as error:
+        raise credentials.clean(error) from None
 
 
 def read_answer(uri: str, code: int, stdout: bytes, stderr: str) -> Examined:

@@ -82,3 +82,5 @@ RESOURCES = {
 }
 DEPLOYMENTS = Resource("apps", "v1", "deployments", True)
 EVENTS = Resource("", "v1", "events", True)
+SECRETS = Resource("", "v1", "secrets", True)
+"""Only ever got by name: never listed, watched or kept."""

@@ -11,6 +11,7 @@ from pedigree.digests import Digest
 from pedigree.errors import PedigreeError
 from pedigree.evidence import Evidence, Lineage
 from pedigree.registry.store import FingerprintStore
+from pedigree_operator.access import Access, access_by
 from pedigree_operator.index import Index
 from pedigree_operator.kinds import Key, Kind
 from pedigree_operator.lookups import Lookups
@@ -53,10 +54,10 @@ class Lineages:
         self._now = now
         self._wake = wake
         self._lookups: Lookups
-        self._tried: set[tuple[Digest, str]] = set()
+        self._tried: set[tuple[str, Access]] = set()
         self._doubted: set[Digest] = set()
-        self.failed: dict[Digest, str] = {}
-        """Digests whose lineage cannot be brought up to date, and why."""
+        self.failed: dict[str, str] = {}
+        """Objects whose lineage cannot be brought up to date, by name, and why."""
 
     def assemble(self, lookups: Lookups) -> None:
         """Take in the lookups, which in turn need this."""
@@ -66,11 +67,13 @@ class Lineages:
         """Whether a usable fingerprint of the model is stored."""
         return digest not in self._doubted and self._store.path(digest).is_file()
 
-    def examined(self, digest: Digest) -> None:
+    def examined(self, evidence: Evidence) -> None:
         """A model was examined: its fingerprint is as good as new."""
-        self._doubted.discard(digest)
-        self.failed.pop(digest, None)
-        self._tried = {pair for pair in self._tried if pair[0] != digest}
+        name = evidence.object_name
+        if not evidence.confined_to:
+            self._doubted.discard(evidence.digest)
+        self.failed.pop(name, None)
+        self._tried = {pair for pair in self._tried if pair[0] != name}
 
     async def compare(self, evidence: Evidence) -> Lineage | None:
         """Lineage of a model just examined; None leaves it to :meth:`refresh`."""
@@ -99,8 +102,8 @@ class Lineages:
                 raise
             self._examine_again(evidence, key, error)
             return
-        self.failed.pop(evidence.digest, None)
-        await self._recorder.set_lineage(evidence.digest, lineage)
+        self.failed.pop(evidence.object_name, None)
+        await self._recorder.set_lineage(evidence, lineage)
 
     async def _compare(self, evidence: Evidence) -> Lineage:
         compared = self._index.compared
@@ -117,14 +120,19 @@ class Lineages:
     def _examine_again(
         self, evidence: Evidence, key: Key, error: FingerprintMissing
     ) -> None:
-        """Try each reference that led to this model once; then give up and say so."""
+        """Try each reference that led to this model once; then give up and say so.
+
+        A Secret is used for as long as an object names it, and no longer.
+        """
+        used = self._index.accesses()
         for seen in evidence.resolutions:
-            attempt = (evidence.digest, seen.uri)
-            if attempt not in self._tried:
+            access = access_by(seen.uri, seen.scope)
+            attempt = (evidence.object_name, access)
+            if attempt not in self._tried and (not seen.scope or access in used):
                 self._tried.add(attempt)
-                log.warning("%s; reading %s again", error.message, seen.uri)
-                self._lookups.examine(seen.uri, key)
+                log.warning("%s; reading %s again", error.message, access)
+                self._lookups.examine(access, key)
                 return
-        self.failed[evidence.digest] = error.message
+        self.failed[evidence.object_name] = error.message
         for user in self._index.users(evidence):
             self._wake(user)

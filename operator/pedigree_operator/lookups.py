@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this process knows of each model reference, and the work to learn more.
 
-One lookup per reference at a time, and one examination per content at a time, however
-many objects wait for it.  What is learnt here is not durable: what must survive is in
+One lookup per access at a time, and one examination per content at a time, however many
+objects wait for it.  Accesses that differ share nothing: one object's Secret must not
+answer for another's.  What is learnt here is not durable: what must survive is in
 the evidence and in the status of the objects.
 """
 
@@ -24,11 +25,14 @@ from pedigree.errors import (
     SourceUnavailable,
 )
 from pedigree.policy.verdict import Reason
+from pedigree_operator.access import Access
 from pedigree_operator.jobs import Examined
 from pedigree_operator.kinds import Key
 
 REFUSED_RETRY = timedelta(hours=1)
 """A refusal stands until the reference changes; but somebody may fix the source."""
+CREDENTIALED_RETRY = timedelta(minutes=5)
+"""A Secret may be put right at any time, and is not watched (arbitrary)."""
 EXAMINE_AGAIN = timedelta(minutes=1)
 """Evidence that is missing right after an examination is not made again at once:
 somebody deletes it, or cannot read what we write, and would keep us busy for ever."""
@@ -89,7 +93,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class UriState:
-    """What this process knows of one reference.
+    """What this process knows of one access.
 
     Attributes:
         located: From the last success.
@@ -150,8 +154,8 @@ class Lookups:
     def __init__(
         self,
         *,
-        resolve: Callable[[str], Awaitable[Located]],
-        examine: Callable[[str], Awaitable[Examined]],
+        resolve: Callable[[Access], Awaitable[Located]],
+        examine: Callable[[Access], Awaitable[Examined]],
         now: Callable[[], datetime],
         wake: Callable[[Key], None],
         concurrency: int,
@@ -160,39 +164,39 @@ class Lookups:
         self._examine = examine
         self._now = now
         self._wake = wake
-        self._states: dict[str, UriState] = {}
-        self._waiting: dict[str, set[Key]] = {}
+        self._states: dict[Access, UriState] = {}
+        self._waiting: dict[Access, set[Key]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._contents: dict[tuple[str, str], asyncio.Task[Examined]] = {}
+        self._contents: dict[tuple[Access, str], asyncio.Task[Examined]] = {}
         self._slots = asyncio.Semaphore(concurrency)
         self._resolving = asyncio.Semaphore(4 * concurrency)
         self.in_flight = 0
         """Examinations that run now."""
 
-    def state(self, uri: str) -> UriState:
+    def state(self, access: Access) -> UriState:
         """What is known of a reference."""
-        return self._states.get(uri, UNSEEN)
+        return self._states.get(access, UNSEEN)
 
-    def resolve(self, uri: str, key: Key) -> None:
+    def resolve(self, access: Access, key: Key) -> None:
         """Ask what a reference means now, unless that is going on already."""
-        self._start(uri, key, Stage.RESOLVING, self._resolve_once)
+        self._start(access, key, Stage.RESOLVING, self._resolve_once)
 
-    def examine(self, uri: str, key: Key) -> None:
+    def examine(self, access: Access, key: Key) -> None:
         """Examine what a reference means, unless that is going on already."""
-        self._start(uri, key, Stage.EXAMINING, self._examine_once)
+        self._start(access, key, Stage.EXAMINING, self._examine_once)
 
-    def forgive(self, uri: str) -> None:
+    def forgive(self, access: Access) -> None:
         """Let a reference that failed be tried again at once."""
-        state = self._states.get(uri)
+        state = self._states.get(access)
         if state is not None and state.failure is not None:
             soon = replace(state.failure, retry_at=self._now())
-            self._states[uri] = replace(state, failure=soon)
+            self._states[access] = replace(state, failure=soon)
 
-    def keep_only(self, uris: set[str]) -> None:
+    def keep_only(self, used: set[Access]) -> None:
         """Forget references that nobody uses any more."""
-        for uri in list(self._states):
-            if uri not in uris and self._states[uri].stage is Stage.IDLE:
-                del self._states[uri]
+        for access in list(self._states):
+            if access not in used and self._states[access].stage is Stage.IDLE:
+                del self._states[access]
 
     async def stop(self) -> None:
         """End everything that runs."""
@@ -203,55 +207,69 @@ class Lookups:
 
     def _start(
         self,
-        uri: str,
+        access: Access,
         key: Key,
         stage: Stage,
-        work: Callable[[str], Awaitable[Located]],
+        work: Callable[[Access], Awaitable[Located]],
     ) -> None:
-        self._waiting.setdefault(uri, set()).add(key)
-        state = self.state(uri)
+        self._waiting.setdefault(access, set()).add(key)
+        state = self.state(access)
         if state.stage is not Stage.IDLE:
             return
-        self._states[uri] = replace(state, stage=stage)
-        task = asyncio.create_task(self._run(uri, work), name=f"{stage} {uri}")
+        self._states[access] = replace(state, stage=stage)
+        task = asyncio.create_task(self._run(access, work), name=f"{stage} {access}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, uri: str, work: Callable[[str], Awaitable[Located]]) -> None:
-        failed = self.state(uri).failure
+    async def _run(
+        self, access: Access, work: Callable[[Access], Awaitable[Located]]
+    ) -> None:
+        failed = self.state(access).failure
         try:
-            located = await work(uri)
+            located = await work(access)
         except PedigreeError as error:
-            self._fail(uri, error, 1 + (failed.count if failed else 0))
+            self._fail(access, error, 1 + (failed.count if failed else 0))
         except Exception as error:
-            log.exception("lookup of %s failed unexpectedly", uri)
+            log.exception("lookup of %s failed unexpectedly", access)
             bug = PedigreeError(f"{type(error).__name__}: {error}")
-            self._fail(uri, bug, 1 + (failed.count if failed else 0))
+            self._fail(access, bug, 1 + (failed.count if failed else 0))
         else:
-            self._states[uri] = UriState(located=located)
+            self._states[access] = UriState(located=located)
         finally:
-            for key in self._waiting.pop(uri, set()):
+            for key in self._waiting.pop(access, set()):
                 self._wake(key)
 
-    def _fail(self, uri: str, error: PedigreeError, count: int) -> None:
+    def _fail(self, access: Access, error: PedigreeError, count: int) -> None:
         failure = failure_from(error, self._now(), count)
-        located = self.state(uri).located
-        self._states[uri] = UriState(located=located, failure=failure)
+        if access.secret:
+            # Nothing tells us that somebody has mended the Secret.
+            soon = self._now() + CREDENTIALED_RETRY
+            failure = replace(failure, retry_at=min(failure.retry_at, soon))
+        located = self.state(access).located
+        self._states[access] = UriState(located=located, failure=failure)
         log.warning(
             "model reference failed: %s",
             failure.message,
-            extra={"fields": {"uri": uri, "reason": failure.detail, "count": count}},
+            extra={
+                "fields": {
+                    "uri": access.uri,
+                    "scope": access.scope,
+                    "reason": failure.detail,
+                    "count": count,
+                }
+            },
         )
 
-    async def _resolve_once(self, uri: str) -> Located:
+    async def _resolve_once(self, access: Access) -> Located:
         async with self._resolving:
-            return await self._resolve(uri)
+            return await self._resolve(access)
 
-    async def _examine_once(self, uri: str) -> Located:
-        located = self.state(uri).located
-        content = (located.pinned_uri, located.identity) if located else (uri, "")
+    async def _examine_once(self, access: Access) -> Located:
+        located = self.state(access).located
+        pinned = replace(access, uri=located.pinned_uri) if located else access
+        content = (pinned, located.identity if located else "")
         joined = self._contents.get(content)
-        task = joined or asyncio.create_task(self._examine_slotted(uri))
+        task = joined or asyncio.create_task(self._examine_slotted(access))
         if joined is None:
             self._contents[content] = task
             task.add_done_callback(lambda _: self._contents.pop(content, None))
@@ -260,15 +278,15 @@ class Lookups:
         seen = examined.evidence.resolutions[0]
         if joined is None or located is None:
             return Located(seen.pinned_uri, seen.identity, self._now(), digest)
-        if (seen.pinned_uri, seen.identity) == content:
+        if (replace(access, uri=seen.pinned_uri), seen.identity) == content:
             return replace(located, digest=digest)
         # The other reference moved on before it was read: nothing is known of ours.
         return located
 
-    async def _examine_slotted(self, uri: str) -> Examined:
+    async def _examine_slotted(self, access: Access) -> Examined:
         async with self._slots:
             self.in_flight += 1
             try:
-                return await self._examine(uri)
+                return await self._examine(access)
             finally:
                 self.in_flight -= 1

@@ -19,6 +19,7 @@ from pedigree.evidence import Evidence
 from pedigree.policy.facts import FactState, ModelFacts
 from pedigree.policy.subject import SubjectModel, is_pinned
 from pedigree.policy.verdict import Reason, Result
+from pedigree_operator.access import Access
 from pedigree_operator.lookups import Failure, Located, Stage, UriState
 from pedigree_operator.moments import read_time
 from pedigree_operator.plan import Examine, Resolve, View
@@ -98,9 +99,14 @@ class Observation:
         return self.known and self.current
 
 
-def read_recorded(row: Mapping[str, Any] | None, uri: str) -> Recorded | None:
-    """What a row of ``status.models`` says about a reference; None if nothing."""
-    if row is None or row.get("requested") != uri or not row.get("resolved"):
+def read_recorded(row: Mapping[str, Any] | None, access: Access) -> Recorded | None:
+    """What a row of ``status.models`` says about an access; None if nothing.
+
+    What was learnt with another Secret, or with none, says nothing about this one.
+    """
+    if row is None or row.get("requested") != access.uri or not row.get("resolved"):
+        return None
+    if row.get("credentialsSecret", "") != access.secret:
         return None
     resolved = row["resolved"]
     try:
@@ -108,7 +114,7 @@ def read_recorded(row: Mapping[str, Any] | None, uri: str) -> Recorded | None:
     except ValueError:
         return None
     located = Located(
-        pinned_uri=str(resolved.get("uri") or uri),
+        pinned_uri=str(resolved.get("uri") or access.uri),
         identity=str(resolved.get("identity") or ""),
         at=read_time(resolved.get("resolvedAt")),
     )
@@ -117,6 +123,7 @@ def read_recorded(row: Mapping[str, Any] | None, uri: str) -> Recorded | None:
 
 def observe(
     model: SubjectModel,
+    access: Access,
     row: Mapping[str, Any] | None,
     view: View,
     *,
@@ -128,6 +135,7 @@ def observe(
 
     Args:
         model: As the object names it.
+        access: How the object reaches it.
         row: Its row in ``status.models``, if there is one.
         view: Everything around it.
         judged: Result of the last verdict, if that is about this generation.
@@ -136,14 +144,14 @@ def observe(
     """
     if model.ref is None:
         return _invalid(model)
-    state = view.lookup(model.uri)
-    recorded = read_recorded(row, model.uri)
+    state = view.lookup(access)
+    recorded = read_recorded(row, access)
     trusted = recorded if recorded is not None and not recorded.pending else None
     first = trusted is None and not _is_fresh(state.located, now)
     seen = None if first else state.located
     asked = located = seen or (trusted.located if trusted else None)
-    digest = _content(model.uri, located, trusted, view)
-    evidence = view.evidence.get(digest) if digest is not None else None
+    digest = _content(access, located, trusted, view)
+    evidence = view.evidence(digest, access.namespace) if digest is not None else None
     facts = _facts(model, state, located, evidence, view, judged)
     if evidence is None and recorded is not None:
         located, digest = recorded.located, recorded.digest
@@ -159,7 +167,7 @@ def observe(
         located=located,
         digest=digest,
         failure=state.failure,
-        lookups=_lookups(model.uri, state, asked, evidence, interval, now),
+        lookups=_lookups(access, state, asked, evidence, interval, now),
         recheck_at=_recheck_at(state, asked, evidence, interval),
         drifted_from=last if last != digest else None,
     )
@@ -172,12 +180,12 @@ def _invalid(model: SubjectModel) -> Observation:
 
 
 def _content(
-    uri: str, located: Located | None, trusted: Recorded | None, view: View
+    access: Access, located: Located | None, trusted: Recorded | None, view: View
 ) -> Digest | None:
     if located is None:
         return None
-    for name in (uri, located.pinned_uri):
-        digest = view.content.get((name, located.identity))
+    for name in (access.uri, located.pinned_uri):
+        digest = view.content.get((access.scope, name, located.identity))
         if digest is not None:
             return digest
     if located.digest is not None:
@@ -231,7 +239,10 @@ def _is_fresh(located: Located | None, now: datetime) -> bool:
 
 def _rescanning(evidence: Evidence, view: View) -> bool:
     """Whether the lineage is stale and will be brought up to date."""
-    return not _is_current(evidence, view) and evidence.digest not in view.rescan_failed
+    return (
+        not _is_current(evidence, view)
+        and evidence.object_name not in view.rescan_failed
+    )
 
 
 def _is_current(evidence: Evidence, view: View) -> bool:
@@ -243,7 +254,7 @@ def _is_current(evidence: Evidence, view: View) -> bool:
 
 
 def _lookups(
-    uri: str,
+    access: Access,
     state: UriState,
     located: Located | None,
     evidence: Evidence | None,
@@ -253,14 +264,14 @@ def _lookups(
     if state.stage is not Stage.IDLE:
         # Asked again all the same: it makes the object one that is woken at the end.
         same = Resolve if state.stage is Stage.RESOLVING else Examine
-        return (same(uri),)
+        return (same(access),)
     if state.failure is not None and now < state.failure.retry_at:
         return ()
     if located is None or located.at + interval <= now:
-        return (Resolve(uri),)
+        return (Resolve(access),)
     if evidence is not None or now < located.examine_after():
         return ()
-    return (Examine(uri),)
+    return (Examine(access),)
 
 
 def _recheck_at(

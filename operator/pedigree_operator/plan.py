@@ -13,6 +13,7 @@ from pedigree.evidence import Evidence
 from pedigree.policy.references import Reference
 from pedigree.policy.terms import BrokenPolicy, Policy
 from pedigree.policy.verdict import Action, Verdict
+from pedigree_operator.access import Access
 from pedigree_operator.conditions import Progress
 from pedigree_operator.lookups import UriState
 from pedigree_operator.workloads import Json
@@ -43,10 +44,12 @@ class View:
         references: All known references by name.
         registry: Identity of the references that have fingerprints.
         references_awaited: Names of references that are still being read.
-        evidence: By model digest.
-        content: Root digest by (reference, identity), as the evidence records it.
-        lookup: What this process knows of a reference.
-        rescan_failed: Digests whose lineage cannot be brought up to date, and why.
+        evidence: Finds evidence by model digest, as it counts in a namespace.
+        content: Model digest by (scope, reference, identity), as the evidence records
+            it.
+        lookup: What this process knows of an access.
+        rescan_failed: Evidence whose lineage cannot be brought up to date, by the name
+            of its object, and why.
         gated_pods: Pods with its label that wait at our gate.
         outcome: What came of making its Deployment, if this process knows.
         no_match: What becomes of objects that no policy matches.
@@ -57,10 +60,10 @@ class View:
     references: Mapping[str, Reference]
     registry: Digest
     references_awaited: tuple[str, ...]
-    evidence: Mapping[Digest, Evidence]
-    content: Mapping[tuple[str, str], Digest]
-    lookup: Callable[[str], UriState]
-    rescan_failed: Mapping[Digest, str]
+    evidence: Callable[[Digest, str], Evidence | None]
+    content: Mapping[tuple[str, str, str], Digest]
+    lookup: Callable[[Access], UriState]
+    rescan_failed: Mapping[str, str]
     gated_pods: tuple[Mapping[str, Any], ...]
     outcome: Outcome | None
     no_match: Action
@@ -70,14 +73,14 @@ class View:
 class Resolve:
     """Ask what a reference means now."""
 
-    uri: str
+    access: Access
 
 
 @dataclass(frozen=True, slots=True)
 class Examine:
     """Examine what a reference means."""
 
-    uri: str
+    access: Access
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from pedigree.policy.evaluate import judge
 from pedigree.policy.subject import Subject, subject_from_model_deployment
 from pedigree.policy.terms import Policy
 from pedigree.policy.verdict import Action, Result, Verdict
+from pedigree_operator.access import access_of
 from pedigree_operator.conditions import Progress, merge_conditions
 from pedigree_operator.events import NORMAL, WARNING, build_event
 from pedigree_operator.moments import format_time, seconds
@@ -59,6 +60,7 @@ def reconcile(obj: Mapping[str, Any], view: View, now: datetime) -> Plan:
     seen = [
         observe(
             model,
+            access_of(model, subject.namespace),
             rows.get(model.name),
             view,
             judged=judged,
@@ -81,7 +83,7 @@ def reconcile(obj: Mapping[str, Any], view: View, now: datetime) -> Plan:
     )
     admitted = verdict.action in ADMITTING and all(one.examined for one in seen)
     if admitted and _starts(obj):
-        lookups += tuple(_ask_again(seen, now))
+        lookups += tuple(_ask_again(seen, subject.namespace, now))
         admitted = all(one.fresh for one in seen)
     new_status = _status(obj, subject, seen, verdict, view, admitted, now)
     return Plan(
@@ -252,12 +254,14 @@ def _starts(obj: Mapping[str, Any]) -> bool:
     return asked is not None and not _was_started(obj, *asked)
 
 
-def _ask_again(seen: Sequence[Observation], now: datetime) -> Iterator[Resolve]:
+def _ask_again(
+    seen: Sequence[Observation], namespace: str, now: datetime
+) -> Iterator[Resolve]:
     """Lookups without which the workload would start on what was true long ago."""
     for one in seen:
         waits = one.failure is not None and now < one.failure.retry_at
         if not (one.fresh or waits or one.lookups):
-            yield Resolve(one.model.uri)
+            yield Resolve(access_of(one.model, namespace))
 
 
 def _workload_status(obj: Mapping[str, Any], view: View, admitted: bool) -> Json | None:

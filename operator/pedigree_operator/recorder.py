@@ -17,6 +17,7 @@ from pedigree.evidence import (
     Evidence,
     Lineage,
     Resolution,
+    evidence_name,
     from_object,
     to_object,
     to_status,
@@ -38,16 +39,16 @@ log = logging.getLogger(__name__)
 def merge_resolutions(
     old: tuple[Resolution, ...], new: tuple[Resolution, ...]
 ) -> tuple[Resolution, ...]:
-    """Newest first, one for each reference, bounded."""
-    by_uri = {seen.uri: seen for seen in old} | {seen.uri: seen for seen in new}
+    """Newest first, one for each reference and scope, bounded."""
+    by_name = {(seen.scope, seen.uri): seen for seen in (*old, *new)}
     newest = sorted(
-        by_uri.values(), key=lambda seen: read_time(seen.resolved_at), reverse=True
+        by_name.values(), key=lambda seen: read_time(seen.resolved_at), reverse=True
     )
     return tuple(newest[:SOURCES_MAX])
 
 
 def without_outdated(
-    resolutions: tuple[Resolution, ...], uri: str, identity: str
+    resolutions: tuple[Resolution, ...], uri: str, identity: str, scope: str = ""
 ) -> tuple[Resolution, ...]:
     """Resolutions without those by which a reference meant something else than now.
 
@@ -58,10 +59,11 @@ def without_outdated(
         resolutions: Of one evidence.
         uri: The reference, in its canonical form.
         identity: What it means now.
+        scope: For whom; what it means for others is not touched.
     """
     kept: list[Resolution] = []
     for seen in resolutions:
-        if seen.uri != uri or seen.identity == identity:
+        if (seen.scope, seen.uri) != (scope, uri) or seen.identity == identity:
             kept.append(seen)
         elif seen.pinned_uri != seen.uri:
             kept.append(replace(seen, uri=seen.pinned_uri))
@@ -79,7 +81,7 @@ class Recorder:
     def __init__(self, cluster: Cluster, cache: Cache) -> None:
         self._cluster = cluster
         self._cache = cache
-        self._locks: defaultdict[Digest, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def record(self, evidence: Evidence) -> None:
         """Record what an examination found; evidence that is there already stays.
@@ -87,33 +89,45 @@ class Recorder:
         What the reference meant before is withdrawn first: a kill in between leaves a
         reference that means nothing yet, never one that means too much.
 
+        Facts that count in one namespace only never touch those that count everywhere:
+        where there are such, just the reference is added to them.
+
         Raises:
             ClusterError: It could not be recorded.
         """
 
         def add(before: Evidence) -> Evidence:
+            ours = (
+                evidence.lineage if before.confined_to == evidence.confined_to else None
+            )
             return replace(
                 before,
-                lineage=evidence.lineage or before.lineage,
+                lineage=ours or before.lineage,
                 resolutions=merge_resolutions(before.resolutions, evidence.resolutions),
             )
 
         for seen in evidence.resolutions:
-            await self.withdraw(seen.uri, seen.identity)
-        async with self._locks[evidence.digest]:
-            await self._create(evidence)
-            await self._change(evidence.digest, add)
+            await self.withdraw(seen.uri, seen.identity, seen.scope)
+        key = _key(evidence.digest, evidence.confined_to)
+        everywhere = _key(evidence.digest, "")
+        if self._cache.get(everywhere) is not None:
+            key = everywhere
+        async with self._locks[key]:
+            if key == _key(evidence.digest, evidence.confined_to):
+                await self._create(evidence)
+            await self._change(key, add)
 
-    async def set_lineage(self, digest: Digest, lineage: Lineage) -> None:
+    async def set_lineage(self, evidence: Evidence, lineage: Lineage) -> None:
         """Record a newer comparison.
 
         Raises:
             ClusterError: It could not be recorded.
         """
-        async with self._locks[digest]:
-            await self._change(digest, lambda before: replace(before, lineage=lineage))
+        key = _key(evidence.digest, evidence.confined_to)
+        async with self._locks[key]:
+            await self._change(key, lambda before: replace(before, lineage=lineage))
 
-    async def saw(self, digest: Digest, seen: Resolution, now: datetime) -> None:
+    async def saw(self, evidence: Evidence, seen: Resolution, now: datetime) -> None:
         """Record that a reference was seen to mean this content still.
 
         Raises:
@@ -124,17 +138,18 @@ class Recorder:
             merged = merge_resolutions(before.resolutions, (seen,))
             return replace(before, resolutions=merged)
 
-        obj = self._cache.get(self._key(digest))
+        key = _key(evidence.digest, evidence.confined_to)
+        obj = self._cache.get(key)
         known = from_object(obj).resolutions if obj is not None else ()
         for old in known:
-            same = (old.uri, old.identity) == (seen.uri, seen.identity)
+            same = replace(old, resolved_at="") == replace(seen, resolved_at="")
             age_s = (now - read_time(old.resolved_at)).total_seconds()
             if same and age_s < REFRESH_AFTER_S:
                 return
-        async with self._locks[digest]:
-            await self._change(digest, add)
+        async with self._locks[key]:
+            await self._change(key, add)
 
-    async def withdraw(self, uri: str, identity: str) -> None:
+    async def withdraw(self, uri: str, identity: str, scope: str = "") -> None:
         """Have no evidence say any more that a reference means other content.
 
         The webhook goes by what evidence says of a reference.  Were an outdated
@@ -144,6 +159,7 @@ class Recorder:
         Args:
             uri: The reference, in its canonical form.
             identity: What it means now.
+            scope: For whom it does.
 
         Raises:
             ClusterError: Some of it could not be recorded.
@@ -152,30 +168,30 @@ class Recorder:
             obj
             for obj in self._cache.all(Kind.MODEL_EVIDENCE)
             if any(
-                seen.get("uri") == uri and seen.get("identity") != identity
+                (seen.get("scope", ""), seen.get("uri")) == (scope, uri)
+                and seen.get("identity") != identity
                 for seen in (obj.get("status") or {}).get("resolutions") or ()
             )
         ]
         for obj in outdated:
             try:
-                digest = from_object(obj).digest
+                found = from_object(obj)
             except LedgerError:  # the webhook cannot read it either, and says so
                 continue
-            async with self._locks[digest]:
+            key = _key(found.digest, found.confined_to)
+            async with self._locks[key]:
                 await self._change(
-                    digest,
+                    key,
                     lambda before: replace(
                         before,
-                        resolutions=without_outdated(before.resolutions, uri, identity),
+                        resolutions=without_outdated(
+                            before.resolutions, uri, identity, scope
+                        ),
                     ),
                 )
 
-    @staticmethod
-    def _key(digest: Digest) -> Key:
-        return Key(Kind.MODEL_EVIDENCE, "", f"sha256-{digest.hex}")
-
     async def _create(self, evidence: Evidence) -> None:
-        if self._cache.get(self._key(evidence.digest)) is not None:
+        if self._cache.get(_key(evidence.digest, evidence.confined_to)) is not None:
             return
         obj = to_object(evidence)
         obj.pop("status")
@@ -185,13 +201,10 @@ class Recorder:
             if not error.conflict:
                 raise
             return
-        log.info("evidence recorded: %s", evidence.digest)
+        log.info("evidence recorded: %s", evidence.object_name)
 
-    async def _change(
-        self, digest: Digest, change: Callable[[Evidence], Evidence]
-    ) -> None:
+    async def _change(self, key: Key, change: Callable[[Evidence], Evidence]) -> None:
         """Read, change and write the status; again when somebody was quicker."""
-        key = self._key(digest)
         obj = self._cache.get(key)
         for attempt in range(ATTEMPTS):
             if obj is None or attempt:
@@ -218,3 +231,7 @@ class Recorder:
 
     def _take(self, obj: Object) -> None:
         self._cache.put(Kind.MODEL_EVIDENCE, obj)
+
+
+def _key(digest: Digest, confined_to: str) -> Key:
+    return Key(Kind.MODEL_EVIDENCE, "", evidence_name(digest, confined_to))

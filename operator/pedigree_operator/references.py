@@ -15,8 +15,8 @@ from typing import Any
 
 from pedigree.digests import Digest
 from pedigree.evidence import Evidence
-from pedigree.policy.subject import source_uri
 from pedigree.policy.verdict import Reason
+from pedigree_operator.access import Access, access_in
 from pedigree_operator.conditions import (
     Condition,
     ConditionStatus,
@@ -50,9 +50,9 @@ class ReferencePlan:
 def reconcile_reference(
     obj: Mapping[str, Any],
     *,
-    lookup: Callable[[str], UriState],
-    evidence: Mapping[Digest, Evidence],
-    content: Mapping[tuple[str, str], Digest],
+    lookup: Callable[[Access], UriState],
+    evidence: Callable[[Digest, str], Evidence | None],
+    content: Mapping[tuple[str, str, str], Digest],
     is_stored: Callable[[Digest], bool],
     now: datetime,
 ) -> ReferencePlan:
@@ -60,39 +60,41 @@ def reconcile_reference(
 
     Args:
         obj: As the API server has it.
-        lookup: What this process knows of a model reference.
-        evidence: By model digest.
-        content: Root digest by (reference, identity).
+        lookup: What this process knows of an access.
+        evidence: Finds evidence by model digest, as it counts in a namespace.
+        content: Model digest by (scope, reference, identity).
         is_stored: Whether the fingerprint of a model is in the store.
         now: The time.
     """
     try:
-        uri = source_uri((obj.get("spec") or {}).get("source"))
+        access = access_in((obj.get("spec") or {}).get("source"), "")
+        if access.secret:
+            raise ValueError("has a credentialsSecret, which only a namespace has")
     except ValueError as error:
         text = f"spec.source {error}"
         return ReferencePlan(status=_failed(obj, Reason.REFERENCE_INVALID, text, now))
     if is_done(obj) and is_stored(Digest.parse(obj["status"]["digest"])):
         return ReferencePlan()
-    state = lookup(uri)
+    state = lookup(access)
     if state.stage is Stage.RESOLVING:
-        return ReferencePlan(Resolve(uri))
+        return ReferencePlan(Resolve(access))
     if state.stage is Stage.EXAMINING:
-        return ReferencePlan(Examine(uri))
+        return ReferencePlan(Examine(access))
     if state.failure is not None and now < state.failure.retry_at:
         return _told(obj, state.failure, now)
     if state.failure is not None or state.located is None:
-        return ReferencePlan(Resolve(uri))
+        return ReferencePlan(Resolve(access))
     located = state.located
     digest = (
-        content.get((uri, located.identity))
-        or content.get((located.pinned_uri, located.identity))
+        content.get(("", access.uri, located.identity))
+        or content.get(("", located.pinned_uri, located.identity))
         or located.digest
     )
-    found = evidence.get(digest) if digest is not None else None
+    found = evidence(digest, "") if digest is not None else None
     if found is None or (found.fingerprint and not is_stored(found.digest)):
         if now < located.examine_after():
             return ReferencePlan(requeue_at=located.examine_after())
-        return ReferencePlan(Examine(uri))
+        return ReferencePlan(Examine(access))
     return ReferencePlan(status=_read(obj, found, now))
 
 

@@ -89,7 +89,7 @@ class Rescanner:
             name: self._reference(name, digest, fingerprint)
             for name, (digest, fingerprint) in references.items()
         }
-        mine = self._store.get(evidence.digest)
+        mine = self._store.within(evidence.confined_to).get(evidence.digest)
         if mine is None:
             raise FingerprintMissing(f"no fingerprint of {evidence.digest} is stored")
         return scan(mine, known, now=now, engine=__version__)

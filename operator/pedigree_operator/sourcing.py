@@ -9,13 +9,21 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 
 from pedigree.digests import Digest
 from pedigree.errors import PedigreeError, SourceUnavailable, quote
 from pedigree.evidence import Evidence, Resolution
 from pedigree.refs import ModelRef, Scheme, parse
 from pedigree.sources import SourceSettings, resolve_identity
+from pedigree_operator.access import Access
 from pedigree_operator.cluster import ClusterError
+from pedigree_operator.credentials import (
+    NONE,
+    Credentials,
+    Reader,
+    read_credentials,
+)
 from pedigree_operator.index import Index
 from pedigree_operator.jobs import ExamineCommand, Examined, examine, outcome_of
 from pedigree_operator.lineages import Lineages
@@ -32,17 +40,29 @@ THREADS = 8
 log = logging.getLogger(__name__)
 
 
+class VolumeReader(Protocol):
+    """What reads volume claims: a Job in their namespace."""
+
+    async def resolve(self, access: Access) -> tuple[str, str]:
+        """The pinned reference and the identity, as every source gives them."""
+
+    async def examine(self, access: Access) -> Examined:
+        """The evidence; its fingerprint is in the store of the claim's namespace."""
+
+
 class Sourcing:
     """What :class:`pedigree_operator.lookups.Lookups` does its work with.
 
     Args:
         command: How models are examined.
-        settings: How sources are asked.
+        settings: How sources are asked, for objects that bring no credentials.
+        cluster: Where Secrets are read.
         index: What is recorded already.
         recorder: Records evidence.
         lineages: Compares.
         metrics: Counts.
         now: Wall clock.
+        volumes: Reads volume claims; None if nothing does.
     """
 
     def __init__(
@@ -50,11 +70,13 @@ class Sourcing:
         *,
         command: ExamineCommand,
         settings: SourceSettings,
+        cluster: Reader,
         index: Index,
         recorder: Recorder,
         lineages: Lineages,
         metrics: Metrics,
         now: Callable[[], datetime],
+        volumes: VolumeReader | None = None,
     ) -> None:
         self._command = command
         self._settings = settings
@@ -63,28 +85,65 @@ class Sourcing:
         self._lineages = lineages
         self._metrics = metrics
         self._now = now
+        self._cluster = cluster
+        self._volumes = volumes
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="resolve")
 
-    async def resolve(self, uri: str) -> Located:
+    async def resolve(self, access: Access) -> Located:
         """What a reference means now; no content is read.
 
         Raises:
             ModelRefError: It cannot be understood.
             SourceError: The source refused, or failed for now.
         """
-        ref = parse(uri)
-        pinned, identity = await self._ask(ref)
-        located = Located(str(pinned), identity, self._now())
+        ref = parse(access.uri)
+        pinned, identity = await self._identity(ref, access)
+        located = Located(pinned, identity, self._now())
         known = (
-            self._index.content.get((name, identity))
-            for name in (uri, located.pinned_uri)
+            self._index.content.get((access.scope, name, identity))
+            for name in (access.uri, located.pinned_uri)
         )
-        await self._saw(str(ref), located, next(filter(None, known), None))
+        digest = next(filter(None, known), None)
+        await self._saw(replace(access, uri=str(ref)), located, digest)
         return located
 
-    async def _ask(self, ref: ModelRef) -> tuple[ModelRef, str]:
+    async def _identity(self, ref: ModelRef, access: Access) -> tuple[str, str]:
+        if ref.scheme is Scheme.PVC and self._volumes is not None:
+            return await self._volumes.resolve(access)
+        credentials = await self._credentials(access)
+        try:
+            pinned, identity = await self._ask(ref, self._settings_with(credentials))
+            credentials.check(f"{pinned} {identity}", access.uri)
+        except PedigreeError as error:
+            raise credentials.clean(error) from None
+        except Exception as error:
+            if not credentials.values:
+                raise
+            # A traceback would show the message as it is.
+            what = credentials.redact(f"{type(error).__name__}: {error}")
+            raise PedigreeError(what) from None
+        return str(pinned), identity
+
+    async def _credentials(self, access: Access) -> Credentials:
+        """What the object's own Secret holds; nothing is kept of it."""
+        if not access.secret:
+            return NONE
+        return await read_credentials(self._cluster, access)
+
+    def _settings_with(self, credentials: Credentials) -> SourceSettings:
+        """Settings with these credentials and no others."""
+        values = credentials.values
+        if not values:
+            return self._settings
+        return replace(
+            self._settings, hub_token=values.get("HF_TOKEN"), credentials=values
+        )
+
+    async def _ask(
+        self, ref: ModelRef, settings: SourceSettings
+    ) -> tuple[ModelRef, str]:
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, resolve_identity, ref, self._settings)
+        work = loop.run_in_executor(self._pool, resolve_identity, ref, settings)
         try:
             return await asyncio.wait_for(work, RESOLVE_TIMEOUT_S)
         except TimeoutError:
@@ -93,43 +152,64 @@ class Sourcing:
                 f"{RESOLVE_TIMEOUT_S:g} s"
             ) from None
 
-    async def _saw(self, uri: str, located: Located, digest: Digest | None) -> None:
+    async def _saw(
+        self, access: Access, located: Located, digest: Digest | None
+    ) -> None:
         """Have the evidence say that the reference still means it, and no other.
 
         Args:
-            uri: The reference, in its canonical form.
+            access: The reference, in its canonical form, and for whom it means that.
             located: What it means now.
             digest: The evidence of that; None if there is none yet.
         """
+        uri, scope = access.uri, access.scope
         at = format_time(located.at)
-        seen = Resolution(uri, located.pinned_uri, located.identity, at)
+        seen = Resolution(uri, located.pinned_uri, located.identity, at, scope)
+        known = self._index.find(digest, access.namespace) if digest else None
         try:
-            await self._recorder.withdraw(uri, located.identity)
-            if digest is not None:
-                await self._recorder.saw(digest, seen, located.at)
+            await self._recorder.withdraw(uri, located.identity, scope)
+            if known is not None:
+                await self._recorder.saw(known, seen, located.at)
         except ClusterError as error:
-            log.warning("resolution of %s is recorded later: %s", uri, error)
+            log.warning("resolution of %s is recorded later: %s", access, error)
 
-    async def examine(self, uri: str) -> Examined:
+    async def examine(self, access: Access) -> Examined:
         """Examine a model, compare it, and record the evidence.
 
         Raises:
             PedigreeError: There is no evidence; see :func:`jobs.examine`.
         """
+        scheme: Scheme = parse(access.uri).scheme
         try:
-            result = await examine(uri, self._command)
+            result = await self._examine(scheme, access)
         except PedigreeError as error:
             self._metrics.examined(outcome_of(error))
             raise
         self._metrics.examined(outcome_of(result))
         evidence = result.evidence
         if evidence.fingerprint is not None:
-            scheme: Scheme = parse(uri).scheme
             self._metrics.fingerprinted(scheme, result.seconds, result.bytes_read)
-        self._lineages.examined(evidence.digest)
+        self._lineages.examined(evidence)
         lineage = await self._lineages.compare(evidence)
         await self._record(replace(evidence, lineage=lineage))
         return result
+
+    async def _examine(self, scheme: Scheme, access: Access) -> Examined:
+        """Examine, and say for whom what was found is true."""
+        confined_to = ""
+        if scheme is Scheme.PVC and self._volumes is not None:
+            result = await self._volumes.examine(access)
+            confined_to = access.namespace
+        else:
+            credentials = await self._credentials(access)
+            result = await examine(access.uri, self._command, credentials)
+        seen = tuple(
+            replace(one, scope=access.scope) for one in result.evidence.resolutions
+        )
+        evidence = replace(
+            result.evidence, resolutions=seen, confined_to=confined_to, lineage=None
+        )
+        return replace(result, evidence=evidence)
 
     async def _record(self, evidence: Evidence) -> None:
         """Record evidence, however long the API server is away.

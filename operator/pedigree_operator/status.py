@@ -59,6 +59,8 @@ def verdict_status(verdict: Verdict, decided_at: str) -> Json:
 def model_row(seen: Observation, verdict: Verdict) -> Json:
     """One row of ``status.models``."""
     row: Json = {"name": seen.model.name, "requested": seen.model.uri}
+    if seen.model.secret:
+        row["credentialsSecret"] = seen.model.secret
     if seen.located is not None and seen.digest is not None:
         row["resolved"] = {
             "uri": seen.located.pinned_uri,

@@ -115,7 +115,7 @@ class World:
     awaited: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = field(default_factory=lambda: (evidence(),))
     states: dict[str, UriState] = field(default_factory=lambda: {URI: located()})
-    rescan_failed: dict[Digest, str] = field(default_factory=dict)
+    rescan_failed: dict[str, str] = field(default_factory=dict)
     pods: tuple[Json, ...] = ()
     outcome: Outcome | None = None
     no_match: Action = Action.DENY
@@ -128,18 +128,23 @@ class World:
             references=self.references,
             registry=current_registry_digest(self.references),
             references_awaited=self.awaited,
-            evidence={item.digest: item for item in self.evidence},
+            evidence=self.find,
             content={
-                (seen.uri, seen.identity): item.digest
+                (seen.scope, seen.uri, seen.identity): item.digest
                 for item in self.evidence
                 for seen in item.resolutions
             },
-            lookup=lambda uri: self.states.get(uri, UNSEEN),
+            lookup=lambda access: self.states.get(str(access), UNSEEN),
             rescan_failed=self.rescan_failed,
             gated_pods=self.pods,
             outcome=self.outcome,
             no_match=self.no_match,
         )
+
+    def find(self, digest: Digest, namespace: str) -> Evidence | None:
+        """Evidence of a digest, as the operator's index finds it."""
+        known = {(item.digest, item.confined_to): item for item in self.evidence}
+        return known.get((digest, "")) or known.get((digest, namespace))
 
     def plan(self, obj: Json, now: datetime = NOW) -> Plan:
         """What would be done about an object."""

@@ -6,14 +6,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pedigree.policy.facts import UNSEEN, FactState, ModelFacts
-from pedigree.policy.subject import Subject, SubjectModel, is_pinned
+from pedigree.policy.subject import Subject, SubjectModel, is_pinned, scope_of
 from pedigree.policy.verdict import Reason
 from pedigree_webhook.evidence_index import EvidenceIndex
 
 
 def facts_for(subject: Subject, evidence: EvidenceIndex) -> Mapping[str, ModelFacts]:
     """What is known about each model of a subject, by the model's name."""
-    return {model.name: _facts(model, evidence) for model in subject.models}
+    return {
+        model.name: _facts(model, subject.namespace, evidence)
+        for model in subject.models
+    }
 
 
 def no_facts(
@@ -24,8 +27,8 @@ def no_facts(
     return dict.fromkeys((model.name for model in subject.models), failed)
 
 
-def _facts(model: SubjectModel, evidence: EvidenceIndex) -> ModelFacts:
-    known = evidence.get(model.uri)
+def _facts(model: SubjectModel, namespace: str, evidence: EvidenceIndex) -> ModelFacts:
+    known = evidence.get(model.uri, scope_of(model.uri, namespace, model.secret))
     if known is None:
         return UNSEEN
     if known.evidence is None:

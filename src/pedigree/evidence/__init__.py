@@ -9,6 +9,14 @@ stored in Kubernetes objects, where floats are unwelcome, and are hashed.
 """
 
 from pedigree.evidence.room import OBJECT_MAX_BYTES, stored_bytes
+from pedigree.evidence.signed import (
+    NO_TRUST,
+    SIGNATURES_MAX,
+    Signature,
+    Signatures,
+    merge_signatures,
+    signatures_to_dict,
+)
 from pedigree.evidence.stored import (
     API_VERSION,
     CLAIMS_MAX,
@@ -20,6 +28,7 @@ from pedigree.evidence.stored import (
     MESSAGE_MAX_CHARS,
     NAME_MAX_CHARS,
     PATH_MAX_CHARS,
+    SCOPE_MAX_CHARS,
     SOURCES_MAX,
     URI_MAX_CHARS,
     VALUE_MAX_CHARS,
@@ -41,6 +50,7 @@ from pedigree.evidence.terms import (
     Match,
     Resolution,
     Severity,
+    evidence_name,
     registry_digest,
 )
 
@@ -54,8 +64,11 @@ __all__ = [
     "MATCHES_MAX",
     "MESSAGE_MAX_CHARS",
     "NAME_MAX_CHARS",
+    "NO_TRUST",
     "OBJECT_MAX_BYTES",
     "PATH_MAX_CHARS",
+    "SCOPE_MAX_CHARS",
+    "SIGNATURES_MAX",
     "SOURCES_MAX",
     "UNCOMPARED_WEIGHTS",
     "URI_MAX_CHARS",
@@ -68,11 +81,16 @@ __all__ = [
     "Match",
     "Resolution",
     "Severity",
+    "Signature",
+    "Signatures",
+    "evidence_name",
     "from_object",
     "lineage_from_dict",
     "lineage_to_dict",
     "match_to_dict",
+    "merge_signatures",
     "registry_digest",
+    "signatures_to_dict",
     "stored_bytes",
     "to_object",
     "to_spec",

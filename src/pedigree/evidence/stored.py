@@ -17,6 +17,7 @@ from pedigree.evidence.room import (
     status_room,
     stored_bytes,
 )
+from pedigree.evidence.signed import signatures_from_dict, signatures_to_dict
 from pedigree.evidence.terms import (
     Claim,
     Evidence,
@@ -42,6 +43,8 @@ VALUE_MAX_CHARS = 256
 NAME_MAX_CHARS = 253
 URI_MAX_CHARS = 512
 IDENTITY_MAX_CHARS = 256
+SCOPE_MAX_CHARS = 317
+"""A namespace, a slash, and the name of a Secret."""
 _MARKER_BYTES = 160
 """The finding that says how many were left out."""
 _STATUS_FRAME_BYTES = 64
@@ -84,6 +87,8 @@ def to_spec(evidence: Evidence) -> dict[str, Any]:
             "digest": str(evidence.fingerprint),
             "spec": cut(evidence.fingerprint_spec, 64),
         }
+    if evidence.confined_to:
+        spec["confinedTo"] = evidence.confined_to
     claims = [
         {
             "field": cut(claim.field, 64),
@@ -122,7 +127,8 @@ def _finding_to_dict(finding: Finding) -> dict[str, Any]:
 def to_status(evidence: Evidence) -> dict[str, Any]:
     """The changing half, as the ``status`` of a ``ModelEvidence`` object.
 
-    Room goes to the newest resolution, then to the matches, then to older resolutions.
+    Room goes to the newest resolution, then to signatures, which have a bound of their
+    own, then to the matches, then to older resolutions.
     """
     room = status_room(to_spec(evidence)) - _STATUS_FRAME_BYTES
     resolutions = [
@@ -131,6 +137,8 @@ def to_status(evidence: Evidence) -> dict[str, Any]:
         if _storable(resolution)
     ]
     status: dict[str, Any] = {"resolutions": fitting(resolutions[:1], room)}
+    if evidence.signatures is not None:
+        status["signatures"] = signatures_to_dict(evidence.signatures)
     if evidence.lineage is not None:
         left = room - stored_bytes(status)
         status["lineage"] = _stored_lineage(evidence.lineage, left)
@@ -146,6 +154,7 @@ def _storable(resolution: Resolution) -> bool:
         (resolution.uri, URI_MAX_CHARS),
         (resolution.pinned_uri, URI_MAX_CHARS),
         (resolution.identity, IDENTITY_MAX_CHARS),
+        (resolution.scope, SCOPE_MAX_CHARS),
     )
     return all(
         len(text) <= limit and cut(text, 8 * limit) == text for text, limit in bounds
@@ -160,6 +169,8 @@ def _resolution_to_dict(resolution: Resolution) -> dict[str, Any]:
     }
     if resolution.pinned_uri != resolution.uri:
         stored["pinnedUri"] = resolution.pinned_uri
+    if resolution.scope:
+        stored["scope"] = resolution.scope
     return stored
 
 
@@ -227,6 +238,7 @@ def _from_object(obj: Mapping[str, Any]) -> Evidence:
     status = obj.get("status") or {}
     fingerprint = spec.get("fingerprint")
     lineage = status.get("lineage")
+    signatures = status.get("signatures")
     return Evidence(
         digest=Digest.parse(spec["digest"]),
         root_digest=Digest.parse(spec["rootDigest"]),
@@ -253,15 +265,18 @@ def _from_object(obj: Mapping[str, Any]) -> Evidence:
         engine=spec["engine"],
         examined_at=spec["examinedAt"],
         lineage=lineage_from_dict(lineage) if lineage else None,
+        signatures=signatures_from_dict(signatures) if signatures else None,
         resolutions=tuple(
             Resolution(
                 item["uri"],
                 item.get("pinnedUri", item["uri"]),
                 item["identity"],
                 item["resolvedAt"],
+                item.get("scope", ""),
             )
             for item in status.get("resolutions", ())
         ),
+        confined_to=spec.get("confinedTo", ""),
     )
 
 

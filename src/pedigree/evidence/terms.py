@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pedigree.digests import Digest, json_digest
+from pedigree.evidence.signed import Signatures
 from pedigree.lineage.classes import Direction, LineageClass
 
 
@@ -114,12 +115,15 @@ class Resolution:
         pinned_uri: The reference pinned as far as its source can.
         identity: The source's cheap identity at that time.
         resolved_at: When.
+        scope: With whose access that was learnt, and so for whom it is true; see
+            :func:`pedigree.policy.subject.scope_of`.  Empty means anybody's.
     """
 
     uri: str
     pinned_uri: str
     identity: str
     resolved_at: str
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +148,9 @@ class Evidence:
         examined_at: When.
         lineage: Against the known references; None until compared.
         resolutions: References that resolved to this model, newest first.
+        signatures: Who signed it, of those trusted; None until looked at.
+        confined_to: The namespace whose users could have tampered with the process
+            that gathered these facts: they count there only.  Empty means everywhere.
     """
 
     digest: Digest
@@ -161,11 +168,24 @@ class Evidence:
     fingerprint_spec: str = ""
     lineage: Lineage | None = None
     resolutions: tuple[Resolution, ...] = field(default=())
+    signatures: Signatures | None = None
+    confined_to: str = ""
 
     @property
     def object_name(self) -> str:
         """Name of the ``ModelEvidence`` object."""
-        return f"sha256-{self.digest.hex}"
+        return evidence_name(self.digest, self.confined_to)
+
+
+def evidence_name(digest: Digest, confined_to: str) -> str:
+    """Name of the ``ModelEvidence`` object of a digest.
+
+    Args:
+        digest: Model digest.
+        confined_to: The namespace that the evidence counts in; empty for everywhere.
+    """
+    name = f"sha256-{digest.hex}"
+    return f"{name}.{confined_to}" if confined_to else name
 
 
 def registry_digest(fingerprints: Mapping[str, str]) -> Digest:

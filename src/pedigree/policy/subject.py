@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +16,7 @@ from pedigree.refs import ModelRef, Scheme, parse
 MODELS_MAX = 16
 URI_MAX_CHARS = 1024
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+_SECRET_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 class Role(StrEnum):
@@ -43,6 +45,7 @@ class SubjectModel:
         claims: What the object declares: ``baseModel``, ``relation``, ``license``.
         field_path: Where it is in the object, such as ``spec.models[0]``.
         problem: Why it cannot be judged at all; empty when it can.
+        secret: Name of the Secret whose credentials it is read with; empty for none.
     """
 
     name: str
@@ -53,6 +56,7 @@ class SubjectModel:
     claims: Mapping[str, str] = field(default_factory=dict)
     field_path: str = "spec.models"
     problem: str = ""
+    secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,43 @@ def source_uri(source: object) -> str:
     return f"hf://{repo}@{revision}" if revision else f"hf://{repo}"
 
 
+def credentials_secret(source: object) -> str:
+    """Name of the Secret that a ``source`` names; empty if it names none.
+
+    Raises:
+        ValueError: ``credentialsSecret`` is there and names none.
+    """
+    given = _as_mapping(source).get("credentialsSecret")
+    if given is None:
+        return ""
+    name = _as_mapping(given).get("name")
+    if not isinstance(name, str) or not _SECRET_NAME.fullmatch(name):
+        raise ValueError(
+            f"has the credentialsSecret {quote(given, 80)}, wanted {{name}} of a Secret"
+        )
+    return name
+
+
+def scope_of(uri: str, namespace: str, secret: str) -> str:
+    """With whose access a reference is read: what it means is true for those alone.
+
+    A Secret is one way to reach a source and may even name the endpoint, so what was
+    learnt with it holds for who names the same Secret.  A volume claim is one of its
+    namespace.  Everything else means the same to everybody.
+
+    Args:
+        uri: The reference.
+        namespace: Of the object that names it.
+        secret: Name of the Secret that it is read with; empty for none.
+
+    Returns:
+        ``""``, a namespace, or ``namespace/secret``.
+    """
+    if secret:
+        return f"{namespace}/{secret}"
+    return namespace if uri.startswith(f"{Scheme.PVC}://") else ""
+
+
 def _model(item: object, index: int) -> SubjectModel:
     path = f"spec.models[{index}]"
     data = _as_mapping(item)
@@ -168,8 +209,9 @@ def _model(item: object, index: int) -> SubjectModel:
     name = _as_text(data.get("name"))
     if not name:
         problems.append(f"{path}.name is missing")
-    uri, ref = "", None
+    uri, ref, secret = "", None, ""
     try:
+        secret = credentials_secret(data.get("source"))
         uri = source_uri(data.get("source"))
         ref = parse(uri)
     except ValueError as error:
@@ -194,6 +236,7 @@ def _model(item: object, index: int) -> SubjectModel:
         claims=_as_texts(data.get("claims")),
         field_path=path,
         problem="; ".join(problems),
+        secret=secret,
     )
 
 

@@ -24,6 +24,16 @@ class FingerprintStore:
     def __init__(self, root: Path) -> None:
         self._folder = root / "fingerprints"
 
+    def within(self, namespace: str) -> FingerprintStore:
+        """The store of fingerprints that count in one namespace only; itself for "".
+
+        Whoever could tamper with how a fingerprint was made must not be able to
+        replace the one that everybody is compared with.
+        """
+        if not namespace:
+            return self
+        return FingerprintStore(self._folder.parent / "namespaces" / namespace)
+
     def path(self, model: Digest) -> Path:
         """Where the fingerprint of a model is, or would be."""
         return self._folder / f"{model.hex}.safetensors"

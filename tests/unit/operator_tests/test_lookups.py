@@ -11,6 +11,7 @@ from operator_world.worlds import DIGEST, NOW, OTHER, evidence
 from pedigree.errors import PedigreeError, SourceRefused, SourceUnavailable
 from pedigree.evidence import Resolution
 from pedigree.policy.verdict import Reason
+from pedigree_operator.access import Access
 from pedigree_operator.jobs import Examined
 from pedigree_operator.kinds import Key, Kind
 from pedigree_operator.lookups import (
@@ -49,15 +50,15 @@ class Source:
             concurrency=2,
         )
 
-    async def resolve(self, uri: str) -> Located:
-        self.resolved.append(uri)
+    async def resolve(self, access: Access) -> Located:
+        self.resolved.append(access.uri)
         await self.go.wait()
         if self.error is not None:
             raise self.error
         return Located(PINNED, "commit:c", NOW)
 
-    async def examine(self, uri: str) -> Examined:
-        self.examined.append(uri)
+    async def examine(self, access: Access) -> Examined:
+        self.examined.append(access.uri)
         self.running += 1
         self.most = max(self.most, self.running)
         await self.go.wait()
@@ -65,7 +66,7 @@ class Source:
         if self.error is not None:
             raise self.error
         pinned, identity, digest = self.found
-        seen = Resolution(uri, pinned, identity, "2026-11-23T12:00:00Z")
+        seen = Resolution(access.uri, pinned, identity, "2026-11-23T12:00:00Z")
         return Examined(replace(evidence(digest), resolutions=(seen,)), 1, 0.1)
 
 
@@ -86,14 +87,14 @@ async def rest() -> None:
 def test_many_objects_wait_for_one_lookup_and_all_are_woken() -> None:
     async def work(source: Source) -> None:
         for number in range(5):
-            source.lookups.resolve("hf://org/model", key(str(number)))
+            source.lookups.resolve(Access("hf://org/model"), key(str(number)))
         await rest()
-        assert source.lookups.state("hf://org/model").stage is Stage.RESOLVING
+        assert source.lookups.state(Access("hf://org/model")).stage is Stage.RESOLVING
         source.go.set()
         await rest()
         assert source.resolved == ["hf://org/model"]
         assert len(source.woken) == 5
-        state = source.lookups.state("hf://org/model")
+        state = source.lookups.state(Access("hf://org/model"))
         assert state.stage is Stage.IDLE
         assert state.located is not None
 
@@ -105,16 +106,16 @@ def test_two_references_to_one_content_are_examined_once() -> None:
         uris = ["hf://org/model@main", "hf://org/model@v1"]
         source.go.set()
         for uri in uris:
-            source.lookups.resolve(uri, key(uri))
+            source.lookups.resolve(Access(uri), key(uri))
         await rest()
         source.go.clear()
         for uri in uris:
-            source.lookups.examine(uri, key(uri))
+            source.lookups.examine(Access(uri), key(uri))
         await rest()
         assert len(source.examined) == 1
         source.go.set()
         await rest()
-        digests = [source.lookups.state(uri).located for uri in uris]
+        digests = [source.lookups.state(Access(uri)).located for uri in uris]
         assert all(it is not None and it.digest is not None for it in digests)
 
     in_loop(work)
@@ -127,26 +128,26 @@ def test_a_branch_that_moves_before_it_is_read_says_nothing_of_another_reference
         branch, commit = "hf://org/model@main", PINNED
         source.go.set()
         for uri in (branch, commit):
-            source.lookups.resolve(uri, key(uri))
+            source.lookups.resolve(Access(uri), key(uri))
         await rest()
         source.go.clear()
         for uri in (branch, commit):
-            source.lookups.examine(uri, key(uri))
+            source.lookups.examine(Access(uri), key(uri))
         await rest()
         assert source.examined == [branch], "they meant one content when resolved"
         source.found = (MOVED, "commit:d", OTHER)
         source.go.set()
         await rest()
-        moved = source.lookups.state(branch).located
+        moved = source.lookups.state(Access(branch)).located
         assert moved == Located(MOVED, "commit:d", NOW, OTHER)
-        fixed = source.lookups.state(commit)
+        fixed = source.lookups.state(Access(commit))
         assert fixed.failure is None
         assert fixed.located == Located(PINNED, "commit:c", NOW), "not examined yet"
         source.found = (PINNED, "commit:c", DIGEST)
-        source.lookups.examine(commit, key(commit))
+        source.lookups.examine(Access(commit), key(commit))
         await rest()
         assert source.examined == [branch, commit]
-        examined = source.lookups.state(commit).located
+        examined = source.lookups.state(Access(commit)).located
         assert examined == Located(PINNED, "commit:c", NOW, DIGEST)
 
     in_loop(work)
@@ -155,7 +156,7 @@ def test_a_branch_that_moves_before_it_is_read_says_nothing_of_another_reference
 def test_no_more_examinations_run_than_allowed() -> None:
     async def work(source: Source) -> None:
         for number in range(6):
-            source.lookups.examine(f"file:///{number}", key(str(number)))
+            source.lookups.examine(Access(f"file:///{number}"), key(str(number)))
         await rest()
         assert source.lookups.in_flight == 2
         source.go.set()
@@ -170,17 +171,17 @@ def test_no_more_examinations_run_than_allowed() -> None:
 def test_a_failure_keeps_what_was_located_before() -> None:
     async def work(source: Source) -> None:
         source.go.set()
-        source.lookups.resolve("file:///x", key("a"))
+        source.lookups.resolve(Access("file:///x"), key("a"))
         await rest()
         source.error = SourceUnavailable("away", retry_after_s=30)
-        source.lookups.resolve("file:///x", key("a"))
+        source.lookups.resolve(Access("file:///x"), key("a"))
         await rest()
-        state = source.lookups.state("file:///x")
+        state = source.lookups.state(Access("file:///x"))
         assert state.located is not None
         assert state.failure is not None
         assert state.failure.retry_at == NOW + timedelta(seconds=30)
-        source.lookups.forgive("file:///x")
-        again = source.lookups.state("file:///x").failure
+        source.lookups.forgive(Access("file:///x"))
+        again = source.lookups.state(Access("file:///x")).failure
         assert again is not None
         assert again.retry_at == NOW
 
@@ -191,9 +192,9 @@ def test_a_bug_in_a_lookup_is_a_failure_and_not_the_end() -> None:
     async def work(source: Source) -> None:
         source.go.set()
         source.error = RuntimeError("a bug")
-        source.lookups.examine("file:///x", key("a"))
+        source.lookups.examine(Access("file:///x"), key("a"))
         await rest()
-        failure = source.lookups.state("file:///x").failure
+        failure = source.lookups.state(Access("file:///x")).failure
         assert failure is not None
         assert failure.reason is Reason.INTERNAL_ERROR
         assert source.woken == [key("a")]
@@ -204,10 +205,10 @@ def test_a_bug_in_a_lookup_is_a_failure_and_not_the_end() -> None:
 def test_forgotten_references_take_no_memory() -> None:
     async def work(source: Source) -> None:
         source.go.set()
-        source.lookups.resolve("file:///x", key("a"))
+        source.lookups.resolve(Access("file:///x"), key("a"))
         await rest()
         source.lookups.keep_only(set())
-        assert source.lookups.state("file:///x").located is None
+        assert source.lookups.state(Access("file:///x")).located is None
 
     in_loop(work)
 

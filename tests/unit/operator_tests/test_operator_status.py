@@ -22,6 +22,7 @@ from operator_world.worlds import _merge as apply_merge_patch
 from pedigree.policy.references import Reference
 from pedigree.policy.rules import load_policy
 from pedigree.policy.verdict import Reason
+from pedigree_operator.access import Access
 from pedigree_operator.conditions import (
     Condition,
     ConditionStatus,
@@ -168,17 +169,17 @@ def plan(
     found = evidence(**more)
     return reconcile_reference(
         obj,
-        lookup=lambda uri: state,
-        evidence={found.digest: found} if known else {},
-        content={(URI, "stat:1"): found.digest} if known else {},
+        lookup=lambda access: state,
+        evidence=lambda digest, namespace: found if known else None,
+        content={("", URI, "stat:1"): found.digest} if known else {},
         is_stored=lambda digest: stored,
         now=NOW,
     )
 
 
 def test_a_new_reference_is_resolved_then_examined_then_ready() -> None:
-    assert plan(reference(), UNSEEN, known=False).lookup == Resolve(URI)
-    assert plan(reference(), located(), known=False).lookup == Examine(URI)
+    assert plan(reference(), UNSEEN, known=False).lookup == Resolve(Access(URI))
+    assert plan(reference(), located(), known=False).lookup == Examine(Access(URI))
     done = plan(reference(), located())
     assert done.lookup is None
     assert done.status["digest"] == str(DIGEST)
@@ -193,14 +194,14 @@ def test_a_reference_whose_content_is_known_is_not_read() -> None:
 
 def test_a_lost_fingerprint_is_made_again() -> None:
     done = reference(**plan(reference(), located()).status)
-    assert plan(done, UNSEEN, stored=False).lookup == Resolve(URI)
-    assert plan(done, located(), stored=False).lookup == Examine(URI)
+    assert plan(done, UNSEEN, stored=False).lookup == Resolve(Access(URI))
+    assert plan(done, located(), stored=False).lookup == Examine(Access(URI))
 
 
 def test_an_edit_of_a_reference_asks_its_source_again() -> None:
     done = reference(**plan(reference(), located()).status)
     done["metadata"]["generation"] = 2
-    assert plan(done, UNSEEN).lookup == Resolve(URI)
+    assert plan(done, UNSEEN).lookup == Resolve(Access(URI))
     assert plan(done, located()).status["observedGeneration"] == 2
 
 
@@ -211,7 +212,7 @@ def test_a_reference_that_fails_keeps_its_fingerprint_and_says_why() -> None:
     later = Failure(
         Reason.SOURCE_REFUSED, "NotFound", "gone", NOW.replace(year=2030), 1
     )
-    assert plan(done, UriState(failure=failure)).lookup == Resolve(URI)
+    assert plan(done, UriState(failure=failure)).lookup == Resolve(Access(URI))
     told = plan(done, UriState(failure=later))
     assert told.requeue_at == later.retry_at
     assert "fingerprint" not in told.status, "it is left as it was"
@@ -225,4 +226,6 @@ def test_a_reference_without_weights_is_not_ready() -> None:
 
 
 def test_a_reference_being_read_is_waited_for() -> None:
-    assert plan(reference(), UriState(stage=Stage.EXAMINING)).lookup == Examine(URI)
+    assert plan(reference(), UriState(stage=Stage.EXAMINING)).lookup == Examine(
+        Access(URI)
+    )

@@ -24,6 +24,7 @@ from operator_world.worlds import (
 )
 from pedigree.policy.references import Reference
 from pedigree.policy.verdict import Action, Reason, Result
+from pedigree_operator.access import Access
 from pedigree_operator.conditions import ConditionType, Progress
 from pedigree_operator.lookups import Failure, Located, Stage, UriState
 from pedigree_operator.plan import (
@@ -62,7 +63,7 @@ def judged(world: World, obj: Json | None = None) -> Json:
 
 def test_a_new_object_is_resolved_first_and_said_to_be_examined() -> None:
     plan = World(states={}, evidence=()).plan(deployment(workload=template()))
-    assert plan.lookups == (Resolve(URI),)
+    assert plan.lookups == (Resolve(Access(URI)),)
     assert plan.entry is None, "waiting is no judgement"
     assert plan.workload is None
     assert plan.status["verdict"]["result"] == "Pending"
@@ -74,7 +75,7 @@ def test_a_new_object_is_resolved_first_and_said_to_be_examined() -> None:
 
 
 def test_located_content_without_evidence_is_examined() -> None:
-    assert World(evidence=()).plan(deployment()).lookups == (Examine(URI),)
+    assert World(evidence=()).plan(deployment()).lookups == (Examine(Access(URI)),)
 
 
 def test_evidence_missing_after_an_examination_is_not_made_again_at_once() -> None:
@@ -84,13 +85,13 @@ def test_evidence_missing_after_an_examination_is_not_made_again_at_once() -> No
     assert plan.lookups == ()
     assert plan.requeue_at == NOW + timedelta(minutes=1)
     later = NOW + timedelta(minutes=1)
-    assert world.plan(deployment(), later).lookups == (Examine(URI),)
+    assert world.plan(deployment(), later).lookups == (Examine(Access(URI)),)
 
 
 def test_work_in_progress_is_joined_rather_than_started_again() -> None:
     for stage, lookup in ((Stage.RESOLVING, Resolve), (Stage.EXAMINING, Examine)):
         world = World(states={URI: UriState(stage=stage)}, evidence=())
-        assert world.plan(deployment()).lookups == (lookup(URI),)
+        assert world.plan(deployment()).lookups == (lookup(Access(URI)),)
 
 
 def test_a_passing_model_is_written_down_told_and_given_its_workload() -> None:
@@ -134,7 +135,7 @@ def test_nothing_is_started_before_it_is_compared_with_todays_references() -> No
     known = {**REFERENCES, "secret": Reference("secret", fingerprint=fingerprint)}
     lenient = policy(deny("secret"), onPending="Warn")
     world = World(policies=(lenient,), references=known)
-    for failed in ({}, {DIGEST: "its fingerprint is lost"}):
+    for failed in ({}, {evidence().object_name: "its fingerprint is lost"}):
         world.rescan_failed = failed
         plan = world.plan(deployment(workload=template()))
         assert plan.verdict is not None
@@ -240,7 +241,7 @@ def test_a_source_that_fails_at_once_is_an_error(
 
 def test_a_failed_source_is_asked_again_when_its_time_has_come() -> None:
     world = World(states={URI: failing()}, evidence=())
-    assert world.plan(deployment(), NOW + HOUR).lookups == (Resolve(URI),)
+    assert world.plan(deployment(), NOW + HOUR).lookups == (Resolve(Access(URI)),)
 
 
 def test_an_error_that_policies_let_pass_still_gets_no_workload() -> None:
@@ -286,20 +287,20 @@ def test_after_a_restart_an_error_stands_until_it_is_seen_anew() -> None:
     obj = judged(world)
     world.states = {}
     plan = world.plan(obj)
-    assert plan.lookups == (Resolve(URI),)
+    assert plan.lookups == (Resolve(Access(URI)),)
     assert plan.verdict is None
     assert plan.status == {}
 
 
 def test_a_resolution_that_has_grown_old_is_renewed() -> None:
     world = World(states={URI: located(ago=timedelta(hours=25))})
-    assert world.plan(deployment()).lookups == (Resolve(URI),)
+    assert world.plan(deployment()).lookups == (Resolve(Access(URI)),)
 
 
 def test_a_short_interval_of_the_object_is_kept() -> None:
     world = World(states={URI: located(ago=timedelta(minutes=11))})
     obj = deployment(revalidation={"interval": "10m"})
-    assert world.plan(obj).lookups == (Resolve(URI),)
+    assert world.plan(obj).lookups == (Resolve(Access(URI)),)
 
 
 def test_freshness_of_a_policy_brings_revalidation_forward() -> None:
@@ -308,7 +309,7 @@ def test_freshness_of_a_policy_brings_revalidation_forward() -> None:
     plan = world.plan(obj, NOW + timedelta(minutes=40))
     assert plan.lookups == ()
     plan = world.plan(obj, NOW + timedelta(minutes=50))
-    assert plan.lookups == (Resolve(URI),)
+    assert plan.lookups == (Resolve(Access(URI)),)
     assert plan.verdict is not None
     assert plan.verdict.result is Result.PASS
 
@@ -316,7 +317,7 @@ def test_freshness_of_a_policy_brings_revalidation_forward() -> None:
 def test_a_new_object_is_not_judged_by_what_another_one_learnt_long_ago() -> None:
     world = World(states={URI: located(ago=timedelta(minutes=6))})
     plan = world.plan(deployment(workload=template()))
-    assert plan.lookups == (Resolve(URI),)
+    assert plan.lookups == (Resolve(Access(URI)),)
     assert plan.workload is None
     assert plan.verdict is not None
     assert plan.verdict.result is Result.PENDING
@@ -336,7 +337,7 @@ def test_a_workload_is_started_only_if_its_models_were_looked_up_just_now() -> N
     plan = world.plan(obj, later)
     assert plan.verdict is not None
     assert plan.verdict.result is Result.PASS
-    assert plan.lookups == (Resolve(URI),)
+    assert plan.lookups == (Resolve(Access(URI)),)
     assert plan.workload is None
     assert patched(obj, plan)["status"]["workload"]["state"] == "Held"
     world.states = {URI: failing(located=Located(URI, "stat:1", NOW))}
@@ -371,7 +372,7 @@ def test_changed_content_is_pending_and_keeps_what_runs() -> None:
     obj = judged(world, obj)
     world.states = {URI: located("stat:2")}
     plan = world.plan(obj)
-    assert plan.lookups == (Examine(URI),)
+    assert plan.lookups == (Examine(Access(URI)),)
     assert plan.status["verdict"]["result"] == "Pending"
     assert "workload" not in plan.status
     row = plan.status["models"][0]
@@ -400,7 +401,7 @@ def test_a_restart_in_the_middle_of_drift_does_not_bring_the_old_verdict_back() 
     obj = patched(obj, world.plan(obj))
     world.states = {}
     plan = world.plan(obj)
-    assert plan.lookups == (Resolve(URI),)
+    assert plan.lookups == (Resolve(Access(URI)),)
     assert plan.status == {}, "it stays pending"
 
 
@@ -437,7 +438,7 @@ def test_lineage_that_cannot_be_brought_up_to_date_is_stale() -> None:
     obj = judged(world)
     fingerprint = "sha256:" + "2" * 64
     world.references = {**REFERENCES, "gpt": Reference("gpt", fingerprint=fingerprint)}
-    world.rescan_failed = {DIGEST: "no fingerprint is stored"}
+    world.rescan_failed = {evidence().object_name: "no fingerprint is stored"}
     plan = world.plan(obj)
     assert plan.status["verdict"]["reason"] == "EvidenceStale"
     assert plan.status["verdict"]["action"] == "Hold"

@@ -115,7 +115,7 @@ def test_a_branch_that_moves_back_at_once_leads_back() -> None:
     setting.record(OTHER, seen(BRANCH, "commit:2", 1, pinned=SECOND))
     back = seen(BRANCH, "commit:1", 2, pinned=FIRST)
     run(setting.recorder.withdraw(BRANCH, "commit:1"))
-    run(setting.recorder.saw(DIGEST, back, NOW.replace(minute=2)))
+    run(setting.recorder.saw(evidence(DIGEST), back, NOW.replace(minute=2)))
     assert (BRANCH, "commit:1") in setting.led_to(DIGEST)
     assert setting.led_to(OTHER) == [(SECOND, "commit:2")]
 
