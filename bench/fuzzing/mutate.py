@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from bench.fuzzing.target import Frame, Target
+from bench.fuzzing.target import Target
 
 _NUMBERS = (0, 1, 2, 7, 8, 127, 128, 255, 256, 32767, 65535, 2**31 - 1, 2**31,
             2**32 - 1, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1)  # fmt: skip
@@ -42,9 +42,9 @@ class Mutator:
             data: What is changed.
             others: Inputs that parts may be taken from.
         """
-        random, frame = self._random, self._target.json
-        if frame is not None and random.random() < 0.5:
-            changed = self._changed_json(data, frame)
+        random = self._random
+        if self._target.json is not None and random.random() < 0.5:
+            changed = self.changed_json(data)
             if changed is not None:
                 return changed[: self._target.bytes_max]
         made = bytearray(data)
@@ -103,8 +103,11 @@ class Mutator:
         at = self._place(made)
         return made[:at] + other[self._random.randrange(len(other) + 1) :]
 
-    def _changed_json(self, data: bytes, frame: Frame) -> bytes | None:
+    def changed_json(self, data: bytes) -> bytes | None:
         """The input with one value of its JSON changed; None where there is none."""
+        frame = self._target.json
+        if frame is None:
+            return None
         before, text, after = frame[0](data)
         try:
             value = json.loads(text)
