@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pedigree.examine import safety
 from pedigree.examine.seen import Facts, Seen
 from pedigree.tensors.config import read_declarations
 
@@ -26,7 +27,7 @@ def declarations(seen: Seen) -> Facts:
     return Facts(declared=tuple(declared), remarks=tuple(remarks))
 
 
-GATHERERS: tuple[Callable[[Seen], Facts], ...] = (declarations,)
+GATHERERS: tuple[Callable[[Seen], Facts], ...] = (declarations, safety.facts)
 """Every look, in the order in which their facts are told."""
 
 

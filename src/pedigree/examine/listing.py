@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from pedigree.digests import Digest
 from pedigree.errors import SourceRefused, quote
@@ -13,7 +13,6 @@ from pedigree.manifest import Manifest, ManifestFile, is_ignored
 from pedigree.ranges import FileEntry, ModelSource
 from pedigree.tensors.formats import (
     GGUF,
-    HEAD_BYTES,
     NONE,
     SAFETENSORS,
     format_by_head,
@@ -23,6 +22,19 @@ from pedigree.tensors.opening import OPENERS
 from pedigree.tensors.remarks import ERROR, WARNING, Remark
 
 _CHUNK_BYTES = 8 << 20
+HEAD_BYTES = 512
+"""First bytes of a file that are kept: a tar archive shows itself at byte 257."""
+HELD_FILE_MAX_BYTES = 4 << 20
+HELD_MAX_BYTES = 32 << 20
+"""Bytes of small files that are kept, for whoever reads them next; a model's texts and
+configurations are a few MiB at most."""
+FAR_HEADS_MAX = 32
+"""Files with stated digests whose first bytes are fetched, one request each."""
+_ZIP_END = b"PK\x05\x06"
+_ZIP_END_BYTES = 22
+_ZIP_TAIL_BYTES = _ZIP_END_BYTES + 0xFFFF
+"""Where the end record of a zip archive can begin, counted from the end of the file;
+APPNOTE.TXT 4.3.16."""
 Progress = Callable[[str, int, int], None]
 """Called with (stage, bytes done, bytes in all); stages: ``hash``, ``fingerprint``."""
 
@@ -35,11 +47,19 @@ class Listing:
         manifest: Files and root digest.
         formats: Weight formats found, sorted; ``("none",)`` without any.
         remarks: Weights in formats that are not read, and hidden ones.
+        heads: First ``HEAD_BYTES`` bytes of files, by path; none of safetensors and
+            GGUF files whose digest the source states, which their reader checks, and
+            of other such files the first ``FAR_HEADS_MAX`` only.
+        held: Small files that were read to be hashed, whole, by path.
+        zip_ends: Files that were read to be hashed and end as a zip archive does.
     """
 
     manifest: Manifest
     formats: tuple[str, ...]
     remarks: tuple[Remark, ...]
+    heads: Mapping[str, bytes] = field(default_factory=dict)
+    held: Mapping[str, bytes] = field(default_factory=dict)
+    zip_ends: frozenset[str] = frozenset()
 
 
 def list_model(source: ModelSource, progress: Progress | None = None) -> Listing:
@@ -57,13 +77,15 @@ def list_model(source: ModelSource, progress: Progress | None = None) -> Listing
         )
     total = sum(entry.size for entry in entries if entry.digest is None)
     done = 0
+    reader = _Reader(source)
     files: list[ManifestFile] = []
     formats: dict[str, str] = {}
     remarks: list[Remark] = []
     for entry in entries:
-        digest, head = _hash(source, entry)
+        digest = reader.digest(entry)
         files.append(ManifestFile(entry.path, entry.size, digest))
         named = format_by_name(entry.path)
+        head = reader.heads.get(entry.path, b"")
         hidden = format_by_head(head) if named is None else None
         if hidden is not None:
             remarks.append(_hidden(entry.path, hidden))
@@ -75,24 +97,74 @@ def list_model(source: ModelSource, progress: Progress | None = None) -> Listing
                 progress("hash", done, total)
     remarks.extend(_unsupported(formats))
     return Listing(
-        Manifest.of(files), tuple(sorted(formats)) or (NONE,), tuple(remarks)
+        manifest=Manifest.of(files),
+        formats=tuple(sorted(formats)) or (NONE,),
+        remarks=tuple(remarks),
+        heads=reader.heads,
+        held=reader.held,
+        zip_ends=frozenset(reader.zip_ends),
     )
 
 
-def _hash(source: ModelSource, entry: FileEntry) -> tuple[Digest, bytes]:
-    """Digest, and the first bytes where the name does not say what the file is."""
-    file = source.open(entry.path)
-    if entry.digest is not None:
-        if format_by_name(entry.path) is not None:
-            return entry.digest, b""
-        return entry.digest, file.read(0, min(entry.size, HEAD_BYTES))
-    state = hashlib.sha256()
-    head = b""
-    for begin in range(0, entry.size, _CHUNK_BYTES):
-        chunk = file.read(begin, min(_CHUNK_BYTES, entry.size - begin))
-        state.update(chunk)
-        head = head or chunk[:HEAD_BYTES]
-    return Digest(state.hexdigest()), head
+class _Reader:
+    """Hashes files and keeps of them what is looked at later."""
+
+    def __init__(self, source: ModelSource) -> None:
+        self._source = source
+        self._far_heads = 0
+        self._held_bytes = 0
+        self.heads: dict[str, bytes] = {}
+        self.held: dict[str, bytes] = {}
+        self.zip_ends: set[str] = set()
+
+    def digest(self, entry: FileEntry) -> Digest:
+        """Digest of a file: as stated, or of its bytes."""
+        if entry.digest is not None:
+            self._look(entry)
+            return entry.digest
+        file = self._source.open(entry.path)
+        state = hashlib.sha256()
+        tail = chunk = b""
+        for begin in range(0, entry.size, _CHUNK_BYTES):
+            chunk = file.read(begin, min(_CHUNK_BYTES, entry.size - begin))
+            state.update(chunk)
+            if begin == 0:
+                self.heads[entry.path] = chunk[:HEAD_BYTES]
+            tail = (tail + chunk[-_ZIP_TAIL_BYTES:])[-_ZIP_TAIL_BYTES:]
+        if _ends_as_zip(tail):
+            self.zip_ends.add(entry.path)
+        whole = entry.size <= HELD_FILE_MAX_BYTES and format_by_name(entry.path) is None
+        if whole and self._held_bytes + entry.size <= HELD_MAX_BYTES:
+            self.held[entry.path] = chunk  # the only one
+            self._held_bytes += entry.size
+        return Digest(state.hexdigest())
+
+    def _look(self, entry: FileEntry) -> None:
+        form = format_by_name(entry.path)
+        if form in (SAFETENSORS, GGUF):
+            return
+        # What hides weights is seen in every file that announces none.
+        if form is not None:
+            if self._far_heads == FAR_HEADS_MAX:
+                return
+            self._far_heads += 1
+        file = self._source.open(entry.path)
+        self.heads[entry.path] = file.read(0, min(entry.size, HEAD_BYTES))
+
+
+def _ends_as_zip(tail: bytes) -> bool:
+    """Whether a file's last bytes are the end record of a zip archive.
+
+    Four bytes alone would be found in one of 65,000 files of weights by chance; the
+    record's last field, the length of the comment after it, must fit too.
+    """
+    at = tail.find(_ZIP_END)
+    while 0 <= at <= len(tail) - _ZIP_END_BYTES:
+        comment = int.from_bytes(tail[at + 20 : at + _ZIP_END_BYTES], "little")
+        if at + _ZIP_END_BYTES + comment == len(tail):
+            return True
+        at = tail.find(_ZIP_END, at + 1)
+    return False
 
 
 def _hidden(path: str, form: str) -> Remark:

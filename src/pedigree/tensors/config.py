@@ -4,19 +4,15 @@
 Reads ``config.json``, ``adapter_config.json`` and the front matter of ``README.md``,
 bounded, and executes nothing: JSON through the strict reader, YAML as nodes without
 any constructor.  Declarations are claims to be compared, never believed.
-
-Also remarks on what would make a server run code that comes with the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pedigree.errors import ArtifactError, quote
 from pedigree.limits import Limits
-from pedigree.manifest import is_ignored
 from pedigree.ranges import ModelSource
 from pedigree.tensors.remarks import ERROR, Declared, Remark
 from pedigree.tensors.strictjson import load
@@ -35,8 +31,6 @@ _CONFIG_MAX_BYTES = 4 << 20
 """A configuration is a few thousand bytes; this leaves room for label maps."""
 _CARD_READ_BYTES = 64 << 10
 """Front matter beyond this is not read; the slow YAML reader sets the bound."""
-_CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code")
-_CODE_SUFFIXES = (".py", ".pyc", ".so", ".dll", ".dylib", ".exe", ".sh")
 _CARD_FIELDS = {
     "base_model": "baseModel",
     "base_model_relation": "relation",
@@ -62,7 +56,7 @@ def read_declarations(
     """
     sizes = {entry.path: entry.size for entry in source.files()}
     declared: list[Declared] = []
-    remarks = list(_code_files(sizes))
+    remarks: list[Remark] = []
     for path, reader in (
         (ADAPTER_CONFIG, _adapter_declarations),
         (CONFIG, _config_declarations),
@@ -75,7 +69,6 @@ def read_declarations(
             remarks.append(Remark(str(error.reason), path, error.message, ERROR))
             continue
         declared.extend(reader(config))
-        remarks.extend(_code_remarks(path, config))
     if CARD in sizes:
         try:
             text = source.open(CARD).read(0, min(sizes[CARD], _CARD_READ_BYTES))
@@ -184,37 +177,3 @@ def _adapter_declarations(config: dict[str, Any]) -> Iterator[Declared]:
     if _is_value(base):
         yield Declared("baseModel", str(base), ADAPTER_CONFIG)
         yield Declared("relation", "adapter", ADAPTER_CONFIG)
-
-
-def _code_files(sizes: dict[str, int]) -> Iterator[Remark]:
-    found = sorted(
-        path
-        for path in sizes
-        if PurePosixPath(path).suffix.lower() in _CODE_SUFFIXES and not is_ignored(path)
-    )
-    if found:
-        yield Remark(
-            "CodeInModel",
-            found[0],
-            f"model brings {len(found)} files of program code, such as "
-            f"{quote(found[0])}; a server that trusts remote code would run them",
-        )
-
-
-def _code_remarks(path: str, config: dict[str, Any]) -> Iterator[Remark]:
-    pending: list[Any] = [config]
-    found: set[str] = set()
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            found.update(key for key in _CODE_KEYS if item.get(key))
-            pending.extend(item.values())
-        elif isinstance(item, list):
-            pending.extend(item)
-    if found:
-        yield Remark(
-            "RemoteCode",
-            path,
-            f"configuration {quote(path)} sets {', '.join(sorted(found))}: it asks the "
-            "server to run code of the model's publisher",
-        )

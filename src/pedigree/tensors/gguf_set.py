@@ -9,7 +9,7 @@ from typing import Any
 
 from pedigree.errors import ArtifactError, quote
 from pedigree.limits import Limits
-from pedigree.ranges import ModelSource
+from pedigree.ranges import ModelSource, RangeSource
 from pedigree.tensors.formats import GGUF, format_by_name
 from pedigree.tensors.gguf_blocks import BLOCK_TYPES, BlockCoding
 from pedigree.tensors.gguf_header import (
@@ -32,6 +32,11 @@ _LINEAGE = re.compile(
     r"general\.(?:name|architecture|license|quantized_by|finetune|basename"
     r"|base_model\..+|source\..+)"
 )
+_TEMPLATE = re.compile(r"tokenizer\.chat_template(?:\..+)?", re.DOTALL)
+_LENGTH_BYTES = 8
+_LONG_TEMPLATES_MAX = 4
+_TEMPLATE_READ_BYTES = 1 << 20
+"""Whoever looks at templates takes one of a quarter of this for hostile."""
 _CONFIG = {
     "num_attention_heads": "attention.head_count",
     "num_key_value_heads": "attention.head_count_kv",
@@ -91,7 +96,10 @@ def open_gguf(
         form=GGUF,
         files=files,
         tensors=dict(sorted(tensors.items())),
-        metadata={path: _lineage(header) for path, header in headers.items()},
+        metadata={
+            path: _told(header) | _long_templates(header, files[path])
+            for path, header in headers.items()
+        },
         remarks=tuple(remarks),
         config=_config(first),
         tokens=stored_tokens(first, paths[0]),
@@ -240,11 +248,35 @@ def _config(header: GgufHeader) -> dict[str, Any]:
     return config
 
 
-def _lineage(header: GgufHeader) -> dict[str, str]:
+def _told(header: GgufHeader) -> dict[str, str]:
+    """What a file says of its descent, and its chat templates."""
     return {
         key: str(value)
         for key, value in header.scalars.items()
-        if _LINEAGE.fullmatch(key)
+        if _LINEAGE.fullmatch(key) or _TEMPLATE.fullmatch(key)
+    }
+
+
+def _long_templates(header: GgufHeader, file: RangeSource) -> dict[str, str]:
+    """Chat templates that the header passed over for their length, by key."""
+    found = {
+        key: place
+        for key, place in header.arrays.items()
+        if _TEMPLATE.fullmatch(key) and place.end - place.begin > _LENGTH_BYTES
+    }
+    if len(found) > _LONG_TEMPLATES_MAX:
+        raise ArtifactError(
+            f"file {quote(file.path)} has {len(found)} long chat templates, allowed "
+            f"are {_LONG_TEMPLATES_MAX}",
+            reason="LimitExceeded",
+            path=file.path,
+        )
+    return {
+        key: file.read(
+            place.begin + _LENGTH_BYTES,
+            min(place.end - place.begin - _LENGTH_BYTES, _TEMPLATE_READ_BYTES),
+        ).decode("utf-8", "replace")
+        for key, place in found.items()
     }
 
 

@@ -93,25 +93,6 @@ def test_a_malformed_configuration_is_an_error_that_is_told(
 
 
 @pytest.mark.parametrize(
-    "config",
-    [
-        {"auto_map": {"AutoModel": "modeling.Model"}},
-        {"text_config": {"inner": [{"trust_remote_code": True}]}},
-    ],
-)
-def test_a_wish_to_run_code_is_told(tmp_path: Path, config: object) -> None:
-    _, remarks = _read(tmp_path, {"config.json": json.dumps(config).encode()})
-    assert [remark.reason for remark in remarks] == ["RemoteCode"]
-
-
-def test_code_files_are_told(tmp_path: Path) -> None:
-    _, remarks = _read(tmp_path, {"modeling.py": b"", "sub/kernel.SO": b""})
-    assert [(remark.reason, remark.path) for remark in remarks] == [
-        ("CodeInModel", "modeling.py")
-    ]
-
-
-@pytest.mark.parametrize(
     "text",
     [b"", b"# title", b"---\nlicense: mit\n", b"---\n- a\n---\n", b"---\n---\n",
      b"---\nlicense: {a: b}\n---\n", b"---\nlicense: ''\n---\n",
