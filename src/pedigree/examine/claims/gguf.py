@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys of GGUF files: what a converter wrote down of the model it converted.
+
+A base model is named by its address where there is one, since the key for names holds
+titles ("Llama 3.1 8B") that name no model.  Keys: ggml, ``docs/gguf.md``, "General
+metadata" and "Source metadata".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pedigree.examine.claims.fields import VALUES_MAX, Field, taken
+from pedigree.tensors.remarks import Declared
+
+SUFFIX = ".gguf"
+_SINGLE = (
+    ("general.license", Field.LICENSE),
+    ("general.license.name", Field.LICENSE_NAME),
+    ("general.architecture", Field.ARCHITECTURE),
+    ("general.name", Field.MODEL_NAME),
+    ("general.quantized_by", Field.QUANTIZED_BY),
+)
+_PLACES = ("repo_url", "url", "name")
+"""Ways in which a model is told, the most exact first."""
+_SOURCE = (
+    *("general.source.repo_url", "general.source.url"),
+    "general.source.huggingface.repository",
+)
+
+
+def gguf_declarations(keys: Mapping[str, str], path: str) -> Iterator[Declared]:
+    """What one GGUF file declares.
+
+    Args:
+        keys: Its keys of general meaning, as text.
+        path: The file.
+    """
+    yield from _listed(keys, "general.base_model", Field.BASE_MODEL, path)
+    for key, field in _SINGLE:
+        yield from taken(field, keys.get(key), path)
+    source = next((keys[key] for key in _SOURCE if keys.get(key)), None)
+    yield from taken(Field.SOURCE_URI, source, path)
+    yield from _listed(keys, "general.dataset", Field.DATASETS, path)
+
+
+def _listed(
+    keys: Mapping[str, str], prefix: str, field: Field, path: str
+) -> Iterator[Declared]:
+    """Numbered entries; a stated count is not needed and not believed."""
+    for index in range(VALUES_MAX):
+        told = (keys.get(f"{prefix}.{index}.{place}") for place in _PLACES)
+        yield from taken(field, next(filter(None, told), None), path)

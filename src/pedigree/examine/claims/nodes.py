@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML of strangers as nodes: no constructor runs, and no alias is ever copied.
+
+PyYAML's composer makes one node for an anchor and its aliases, so a text of n bytes
+has at most about n nodes however its aliases multiply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pedigree.errors import ArtifactError, quote
+from pedigree.examine.claims.fields import VALUES_MAX, Field, is_value
+from pedigree.tensors.remarks import Declared
+
+if TYPE_CHECKING:
+    import yaml
+
+READ_BYTES = 64 << 10
+"""Text beyond this is not read; the slow YAML reader sets the bound."""
+Pairs = list[tuple[str, "yaml.Node"]]
+
+
+def pairs_of(text: str, *, path: str, what: str, reason: str) -> Pairs:
+    """Keys and values of a YAML map; none if it is no map.
+
+    Args:
+        text: The YAML, bounded.
+        path: File, for messages.
+        what: What the text is, for messages.
+        reason: Of the error.
+
+    Raises:
+        ArtifactError: It is not YAML, or nested too deeply.
+    """
+    import yaml  # loading it takes longer than comparing two models without cards
+
+    try:
+        return members(yaml.compose(text, Loader=yaml.BaseLoader))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ArtifactError(
+            f"{what} {quote(path)} is not YAML: {type(error).__name__}",
+            reason=reason,
+            path=path,
+        ) from error
+
+
+def members(node: yaml.Node | None) -> Pairs:
+    """Keys and values of a map; none if it is no map."""
+    import yaml
+
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    return [
+        (key.value, item)
+        for key, item in node.value
+        if isinstance(key, yaml.ScalarNode)
+    ]
+
+
+def member(pairs: Pairs, *keys: str) -> Pairs:
+    """The map that stands under a path of keys; none if there is no such map.
+
+    Of equal keys the last counts, as for every loader that constructs.
+    """
+    for key in keys:
+        found = [node for name, node in pairs if name == key]
+        pairs = members(found[-1]) if found else []
+    return pairs
+
+
+def scalars(node: yaml.Node) -> Iterator[str]:
+    """Texts of a scalar, or of the first entries of a list."""
+    import yaml
+
+    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    for item in items[:VALUES_MAX]:
+        if isinstance(item, yaml.ScalarNode) and is_value(item.value):
+            yield item.value
+
+
+def declared_in(
+    pairs: Pairs, fields: dict[str, Field], source: str
+) -> Iterator[Declared]:
+    """Declarations of the members of a map that have a meaning here.
+
+    Args:
+        pairs: The map.
+        fields: What each key declares.
+        source: File that declares it.
+    """
+    for key, node in pairs:
+        if key in fields:
+            for value in scalars(node):
+                yield Declared(fields[key].value, value, source)
