@@ -102,8 +102,6 @@ def _number(text: bytes, at: int, end: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << 7 * place
         if byte < 0x80:
             return value, at + place + 1
-    if end - at >= _VARINT_MAX_BYTES:
-        raise malformed("it is no protobuf: a number has more than ten bytes")
     raise _cut()
 
 

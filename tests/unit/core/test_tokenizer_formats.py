@@ -20,7 +20,11 @@ import made_models
 import made_tokenizers as made
 from pedigree.errors import ArtifactError
 from pedigree.fingerprint.token_files import reader_of
-from pedigree.fingerprint.token_ranks import tekken_tokens, tiktoken_tokens
+from pedigree.fingerprint.token_ranks import (
+    SPECIALS_MAX,
+    tekken_tokens,
+    tiktoken_tokens,
+)
 from pedigree.fingerprint.token_sentencepiece import (
     PIECE_FIELDS_MAX,
     sentencepiece_tokens,
@@ -32,8 +36,9 @@ from pedigree.fingerprint.vocabulary import (
     hash_tokens,
     read_vocabulary,
 )
-from pedigree.limits import DEFAULT
-from pedigree.tensors.gguf_tokens import read_tokens
+from pedigree.limits import DEFAULT, Limits
+from pedigree.tensors.gguf_header import ArrayRange, GgufHeader
+from pedigree.tensors.gguf_tokens import read_tokens, stored_tokens
 from pedigree.tensors.layout import StoredTokens
 from pedigree.tensors.remarks import Remark
 
@@ -96,7 +101,7 @@ def test_a_byte_level_vocabulary_is_the_same_in_four_formats(tmp_path: Path) -> 
 def test_special_tokens_are_the_same_in_every_format_that_has_them(
     tmp_path: Path,
 ) -> None:
-    tokens, specials = BYTE_TOKENS, ("<|\u0120end|>", "<|pad|>")
+    tokens, specials = BYTE_TOKENS, ("<|\u0120end|>", "<|\u0120pad|>")
     texts = [*map(made.spelled, tokens), *specials]
     kinds = [1] * len(tokens) + [3, 4]
     folders = [
@@ -230,6 +235,26 @@ def test_two_tokenizers_that_say_the_same_are_not_remarked_on(tmp_path: Path) ->
     assert remarks == []
 
 
+def test_an_id_that_one_tokenizer_leaves_out_is_no_disagreement(
+    tmp_path: Path,
+) -> None:
+    remarks: list[Remark] = []
+    tokens = [b"<s>", b"</s>", *BYTE_TOKENS]
+    _written(tmp_path, "tokenizer.json", made.byte_level_json(tokens))
+    _written(tmp_path, "tekken.json", made.tekken(BYTE_TOKENS, None, 2))
+    assert _hashes(_read(tmp_path, remarks))[0] == _hash(b"<s>")
+    assert remarks == []
+
+
+def test_a_tokenizer_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    folder = _written(tmp_path, "tokenizer.model", made.ranks([b"a"]))
+    remarks: list[Remark] = []
+    source = made_models.source(folder)
+    assert read_vocabulary(source, Limits(read_max_bytes=6), remarks) is None
+    assert [r.reason for r in remarks] == ["LimitExceeded"]
+    assert read_vocabulary(source, Limits(read_max_bytes=7)) is not None
+
+
 @pytest.mark.parametrize(("renamed", "severity"), [(5, "Info"), (6, "Warning")])
 def test_two_tokenizers_that_disagree_are_remarked_on(
     renamed: int, severity: str, tmp_path: Path
@@ -276,6 +301,11 @@ def _tekken(**more: object) -> bytes:
     return json.dumps({**document, **more}).encode()
 
 
+def _sized(size: int, room: int, **more: object) -> bytes:
+    config = {"default_vocab_size": size, "default_num_special_tokens": room}
+    return _tekken(config=config, **more)
+
+
 BAD = [
     ("spiece.model", b""),
     ("spiece.model", b"\x0a"),
@@ -286,7 +316,10 @@ BAD = [
     ("spiece.model", b"\x03"),
     ("spiece.model", b"\x06"),
     ("spiece.model", b"\x02\x00"),
+    ("spiece.model", made.piece("a") + b"\x02\x00"),
+    ("spiece.model", made.piece("a") + b"\x0b"),
     ("spiece.model", made.piece("a") + b"\xff" * 11),
+    ("spiece.model", made.piece("a") + b"\x8a" + b"\x80" * 10 + b"\0\x03\x0a\x01b"),
     ("spiece.model", made.piece("a") + b"\x0a" + b"\x80" * 9 + b"\x01"),
     ("spiece.model", made.piece("a") + b"\x0a" + made.varint(2**63)),
     ("spiece.model", made.field(1, made.field(1, b"a") * (PIECE_FIELDS_MAX + 1))),
@@ -301,12 +334,14 @@ BAD = [
     ("tokenizer.model", b"Y*== 0\n"),
     ("tokenizer.model", b"YQ== 99999999\n"),
     ("tokenizer.model", b"YQ== 99999999999999999999999999\n"),
+    ("tokenizer.model", b"YQ== 1" + b"0" * 5000 + b"\n"),
     ("tekken.json", b"[]"),
     ("tekken.json", b"{}"),
     ("tekken.json", b"{"),
     ("tekken.json", _tekken(vocab=[3])),
     ("tekken.json", _tekken(vocab=[{"rank": 0}])),
     ("tekken.json", _tekken(vocab=[{"rank": True, "token_bytes": ""}])),
+    ("tekken.json", _sized(2, 0, vocab=[_id(0), {"rank": True, "token_bytes": ""}])),
     ("tekken.json", _tekken(vocab=[{"rank": -1, "token_bytes": "YQ=="}])),
     ("tekken.json", _tekken(vocab=[{"rank": 0, "token_bytes": "\u00e9"}])),
     ("tekken.json", _tekken(vocab=[_id(0), _id(0)])),
@@ -315,16 +350,12 @@ BAD = [
     ("tekken.json", _tekken(special_tokens=[3])),
     ("tekken.json", _tekken(special_tokens=[{"rank": 0, "token_str": "a"}])),
     ("tekken.json", _tekken(config={})),
-    (
-        "tekken.json",
-        _tekken(config={"default_vocab_size": 9, "default_num_special_tokens": 9**9}),
-    ),
-    (
-        "tekken.json",
-        _tekken(
-            config={"default_vocab_size": 2**22, "default_num_special_tokens": 2**22}
-        ),
-    ),
+    ("tekken.json", _sized(9, 9**9)),
+    ("tekken.json", _sized(SPECIALS_MAX + 2, SPECIALS_MAX + 1)),
+    ("tekken.json", _sized(2**30, 0)),
+    ("tekken.json", _sized(7, 5)),
+    ("tekken.json", _sized(4, 5)),
+    ("tekken.json", _sized(6, 5, special_tokens=[{"rank": 9, "token_str": "a"}])),
 ]
 
 
@@ -362,6 +393,22 @@ def test_a_vocabulary_in_gguf_that_is_too_long_is_not_read() -> None:
     assert caught.value.reason == "LimitExceeded"
 
 
+def _header(tokens: ArrayRange, kinds: ArrayRange) -> GgufHeader:
+    arrays = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": kinds}
+    return GgufHeader(3, {"tokenizer.ggml.model": "gpt2"}, arrays, (), 0)
+
+
+def test_a_vocabulary_in_gguf_has_texts_and_a_kind_for_each_or_none() -> None:
+    texts, kinds = ArrayRange(8, 3, 40, 90), ArrayRange(5, 3, 200, 212)
+    found = stored_tokens(_header(texts, kinds), "m.gguf")
+    assert found == StoredTokens("m.gguf", "gpt2", 3, 40, 90, 200)
+    for wrong in (ArrayRange(5, 2, 200, 208), ArrayRange(4, 3, 200, 212)):
+        found = stored_tokens(_header(texts, wrong), "m.gguf")
+        assert found is not None
+        assert found.kinds is None
+    assert stored_tokens(_header(ArrayRange(5, 3, 40, 52), kinds), "m.gguf") is None
+
+
 class _Changed:
     path = "m.gguf"
 
@@ -389,6 +436,7 @@ def test_a_gguf_that_changed_since_its_header_was_read_is_refused(length: int) -
     [
         ("rwkv", ["a"], "MalformedTokenizer"),
         ("gpt2", [b"\xff"], "MalformedTokenizer"),
+        ("gpt2", [], "MalformedTokenizer"),
     ],
 )
 def test_a_vocabulary_in_gguf_that_is_not_understood_is_a_remark(
