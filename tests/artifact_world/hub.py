@@ -113,6 +113,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     world: SimulatedHub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or answers wait 40 ms for the client's word
 
     def log_message(self, *_: object) -> None:
         pass
