@@ -11,6 +11,8 @@ from bench.fuzzing.memory import held
 from bench.fuzzing.target import JSON, Target
 
 from pedigree.errors import PedigreeError
+from pedigree.examine.claims.card import card_declarations
+from pedigree.examine.claims.reading import read_declarations
 from pedigree.fingerprint.adapters import adapter_modules
 from pedigree.fingerprint.hints import read_hints
 from pedigree.fingerprint.token_bytes import tokenizer_tokens, vocabulary_tokens
@@ -24,7 +26,6 @@ from pedigree.lineage.context.model import Absent
 from pedigree.lineage.context.tokens import token_features
 from pedigree.lineage.context.vocabulary import read_vocabulary
 from pedigree.refs import parse
-from pedigree.tensors.config import card_declarations, read_declarations
 from pedigree.tensors.quantisation import read_quantisation
 
 _CONFIG_WORDS = tuple(

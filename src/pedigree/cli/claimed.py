@@ -83,10 +83,11 @@ def declared(subject: Subject) -> list[Declared]:
     """What the model's files declare; nothing for a stored fingerprint."""
     if subject.source is None:
         return []
+    from pedigree.examine.claims import read_declarations
     from pedigree.limits import DEFAULT
-    from pedigree.tensors.config import read_declarations
 
-    return read_declarations(subject.source, DEFAULT)[0]
+    metadata = subject.checkpoint.metadata if subject.checkpoint else None
+    return read_declarations(subject.source, DEFAULT, metadata)[0]
 
 
 def _judged(

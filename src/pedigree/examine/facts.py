@@ -10,24 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pedigree.examine import safety
+from pedigree.examine import claims, safety
 from pedigree.examine.seen import Facts, Seen
-from pedigree.tensors.config import read_declarations
 
 __all__ = ["GATHERERS", "Facts", "Seen", "gather"]
 
 
-def declarations(seen: Seen) -> Facts:
-    """What the files declare of the model.
-
-    Raises:
-        SourceError: The bytes could not be had.
-    """
-    declared, remarks = read_declarations(seen.source, seen.limits)
-    return Facts(declared=tuple(declared), remarks=tuple(remarks))
-
-
-GATHERERS: tuple[Callable[[Seen], Facts], ...] = (declarations, safety.facts)
+GATHERERS: tuple[Callable[[Seen], Facts], ...] = (claims.facts, safety.facts)
 """Every look, in the order in which their facts are told."""
 
 

@@ -95,7 +95,7 @@ def read_hints(source: ModelSource, limits: Limits = DEFAULT) -> Hints:
     try:
         config = load(text, what="configuration", path=_CONFIG, constants=True)
     except ArtifactError:
-        # Remarked on by pedigree.tensors.config, which reads the same file.
+        # Remarked on by pedigree.examine.claims, which reads the same file.
         return NO_HINTS
     return hints_of(config) if isinstance(config, dict) else NO_HINTS
 

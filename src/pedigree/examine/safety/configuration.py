@@ -14,9 +14,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pedigree.errors import ArtifactError, quote
+from pedigree.examine.claims.configs import ADAPTER_CONFIG, CONFIG
 from pedigree.examine.safety.sightings import Sighting
 from pedigree.examine.safety.texts import Texts
-from pedigree.tensors.config import ADAPTER_CONFIG, CONFIG
 from pedigree.tensors.remarks import ERROR, INFO, WARNING
 
 FILES_MAX = 64

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from artifact_world.weights import source_of
 from pedigree.errors import ArtifactError
+from pedigree.examine.claims.card import card_declarations
+from pedigree.examine.claims.reading import read_declarations
 from pedigree.limits import DEFAULT
-from pedigree.tensors.config import card_declarations, read_declarations
 from pedigree.tensors.remarks import Declared, Remark
 
 
