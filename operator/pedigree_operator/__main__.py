@@ -34,6 +34,7 @@ from pedigree_operator.metrics import Metrics, Readings
 from pedigree_operator.recorder import Recorder
 from pedigree_operator.rescan import Rescanner
 from pedigree_operator.sourcing import Sourcing
+from pedigree_operator.volumes import Volumes
 
 EXIT_USAGE = 2
 EXIT_BUG = 70
@@ -119,6 +120,12 @@ class Operator:
             lineages=lineages,
             metrics=self._metrics,
             now=now,
+            volumes=Volumes(
+                cluster=self._cluster,
+                settings=config.volumes,
+                store=FingerprintStore(config.store_dir),
+                now=now,
+            ),
         )
 
     def _delivery(self) -> Deliverer | None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pedigree.errors import ConfigError, quote
@@ -14,6 +14,7 @@ from pedigree.serving.environment import (
     SERVICE_ACCOUNT_TOKEN,
     Environment,
 )
+from pedigree_operator.volume_settings import VolumeSettings
 
 DATA_DIR = Path("/var/lib/pedigree")
 WEEK_S = 604800.0
@@ -47,6 +48,7 @@ class Config:
         examine_memory_bytes: ``PEDIGREE_EXAMINE_MEMORY_BYTES``: address space of one
             examination (RLIMIT_AS); 0 sets no limit.
         resync_s: ``PEDIGREE_RESYNC_S``: how often everything is listed again.
+        volumes: ``PEDIGREE_VOLUME_...``: how volume claims are read, if at all.
     """
 
     kubeconfig: Path | None = None
@@ -65,6 +67,7 @@ class Config:
     examine_deadline_s: float = 900.0
     examine_memory_bytes: int = 0
     resync_s: float = 300.0
+    volumes: VolumeSettings = field(default_factory=VolumeSettings)
 
     @classmethod
     def from_env(cls, values: Mapping[str, str]) -> Config:
@@ -104,6 +107,7 @@ class Config:
                 "PEDIGREE_EXAMINE_MEMORY_BYTES", 0, least=0, most=2**50
             ),
             resync_s=env.seconds("PEDIGREE_RESYNC_S", 300.0, least=0.1, most=WEEK_S),
+            volumes=VolumeSettings.from_env(env),
         )
 
     @property

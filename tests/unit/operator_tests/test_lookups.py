@@ -226,3 +226,22 @@ def test_a_refusal_waits_long_and_an_outage_longer_each_time() -> None:
     assert waits[3] == BACKOFF_MAX
     bug = failure_from(PedigreeError("x"), NOW, 1)
     assert bug.reason is Reason.INTERNAL_ERROR
+
+
+def test_claims_that_are_read_elsewhere_keep_nobody_waiting() -> None:
+    async def work(source: Source) -> None:
+        for number in range(20):
+            claim = Access(f"pvc://claim-{number}", "team")
+            source.lookups.resolve(claim, key(f"resolve-{number}"))
+        for number in range(20):
+            claim = Access(f"pvc://other-{number}", "team")
+            source.lookups.examine(claim, key(f"examine-{number}"))
+        source.lookups.resolve(Access("hf://org/model"), key("resolve"))
+        source.lookups.examine(Access("hf://org/other"), key("examine"))
+        await rest()
+        assert "hf://org/model" in source.resolved
+        assert "hf://org/other" in source.examined
+        source.go.set()
+        await rest()
+
+    in_loop(work)
