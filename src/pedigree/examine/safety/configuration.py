@@ -56,6 +56,7 @@ _REMOTE = "a server that trusts remote code runs code of the model's publisher"
 _FOREIGN = "the code is not part of this model, so no digest of the model binds it"
 _KERNEL = "servers fetch the kernel from a hub and run it"
 _OUT = "a loader that opens it reads what is not part of the model"
+_UNKNOWN = "what it makes a server do is unknown"
 _LOCAL = "which model that is cannot be told from here"
 
 
@@ -65,7 +66,11 @@ def configuration_sightings(texts: Texts) -> Iterator[Sighting]:
     Raises:
         SourceError: The bytes could not be had.
     """
-    for path in config_paths(texts.sizes)[:FILES_MAX]:
+    paths = config_paths(texts.sizes)
+    if len(paths) > FILES_MAX:
+        detail = f"model has {len(paths)} configurations, {FILES_MAX} were looked at"
+        yield Sighting(paths[FILES_MAX], detail, "LimitExceeded", _UNKNOWN)
+    for path in paths[:FILES_MAX]:
         try:
             config = texts.json(path)
         except ArtifactError as error:
@@ -99,7 +104,7 @@ def _malformed(path: str, error: ArtifactError) -> Sighting:
         path,
         error.message,
         str(error.reason),
-        "what the file makes a server do is unknown",
+        _UNKNOWN,
         ERROR if _known(path) else WARNING,
     )
 
