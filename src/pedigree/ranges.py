@@ -31,6 +31,23 @@ class FileEntry:
     digest: Digest | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What reading from one source took so far.
+
+    Attributes:
+        requests: Requests sent; 0 for folders of this machine.
+        bytes_read: Bytes received or read.
+        bytes_kept: Bytes that a cache gave instead.
+        limited_s: Seconds waited because the source said that it was busy.
+    """
+
+    requests: int = 0
+    bytes_read: int = 0
+    bytes_kept: int = 0
+    limited_s: float = 0.0
+
+
 class RangeSource(Protocol):
     """Ranged reads of one file."""
 
@@ -163,6 +180,12 @@ def spread(spans: Sequence[Span], bodies: Iterable[bytes], count: int) -> list[b
     return results
 
 
+def usage_of(source: ModelSource) -> Usage:
+    """What reading from a source took; of one without a network its bytes alone."""
+    found = getattr(source, "usage", None)
+    return found if isinstance(found, Usage) else Usage(bytes_read=source.bytes_read)
+
+
 class WrappedSource:
     """Passes on what a source says of itself; how files are opened is told elsewhere.
 
@@ -187,6 +210,11 @@ class WrappedSource:
     def bytes_read(self) -> int:
         """Bytes read so far."""
         return self._source.bytes_read
+
+    @property
+    def usage(self) -> Usage:
+        """What it took so far."""
+        return usage_of(self._source)
 
     def files(self) -> tuple[FileEntry, ...]:
         """The files, sorted by path."""

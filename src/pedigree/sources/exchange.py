@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pedigree.errors import SourceRefused, SourceUnavailable
+from pedigree.ranges import Usage
 from pedigree.sources.answers import check_redirect, failure, origin, shown
+from pedigree.sources.patience import Patience
 from pedigree.sources.spans import Meter
 
 _REDIRECTS_MAX = 5
@@ -24,7 +26,7 @@ _SLOWEST_BYTES_PER_S = 65_536
 """A transfer slower than this is given up (arbitrary; far below any useful rate)."""
 _BACKOFF_S = 0.25
 _TRANSIENT = frozenset({"ServerError", "Timeout", "Unreachable", "TruncatedResponse"})
-
+_BUSY = frozenset({"RateLimited", "ServerError"})
 
 Check = Callable[[int, Mapping[str, str]], None]
 """Judges status and headers of an answer before its body is received."""
@@ -96,6 +98,7 @@ class Exchange:
         sleep: Waits between tries.
         clock: Monotonic seconds.
         meter: Counts requests and bytes.
+        patience: How long it waits when the source says that it is busy.
     """
 
     session: Session
@@ -113,6 +116,16 @@ class Exchange:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     meter: Meter = field(default_factory=Meter, repr=False)
+    patience: Patience = field(default_factory=Patience, repr=False)
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked and received so far."""
+        return Usage(
+            requests=self.meter.requests,
+            bytes_read=self.meter.bytes_read,
+            limited_s=self.patience.waited_s,
+        )
 
     def get(
         self,
@@ -136,14 +149,20 @@ class Exchange:
                 (``AnswerTooLarge``), or redirects where it may not.
             SourceUnavailable: It failed for now, after ``attempts`` tries.
         """
-        for attempt in range(1, self.attempts + 1):
+        failed = 0
+        while True:
+            self.patience.wait()
             try:
                 return self._follow(url, body_max, extra or {}, check)
             except SourceUnavailable as error:
-                if error.reason not in _TRANSIENT or attempt == self.attempts:
+                # Patience has an end, and so has this.
+                if error.reason in _BUSY and self.patience.grant(error.retry_after_s):
+                    continue
+                failed += 1
+                said = error.retry_after_s is not None  # and it was too long to wait
+                if error.reason not in _TRANSIENT or said or failed >= self.attempts:
                     raise
-                self.sleep(_BACKOFF_S * 2 ** (attempt - 1))
-        raise SourceUnavailable(f"{shown(url)} was not tried, wanted attempts >= 1")
+                self.sleep(_BACKOFF_S * 2 ** (failed - 1))
 
     def _follow(
         self, url: str, body_max: int, extra: Mapping[str, str], check: Check | None

@@ -32,10 +32,11 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 from pedigree import __version__
 from pedigree.digests import Digest
 from pedigree.errors import ArtifactError, SourceRefused, SourceUnavailable, quote
-from pedigree.ranges import FileEntry
+from pedigree.ranges import FileEntry, Usage
 from pedigree.refs import ModelRef
 from pedigree.sources.answers import check_range, origin, shown
 from pedigree.sources.exchange import Exchange, Session
+from pedigree.sources.patience import Patience
 from pedigree.sources.settings import HUB_ENDPOINT, SourceSettings
 from pedigree.sources.spans import FarFile
 from pedigree.tensors.strictjson import load
@@ -97,6 +98,7 @@ def client(settings: SourceSettings, endpoint: str, **more: Any) -> Exchange:
         ),
         timeout_s=settings.timeout_s,
         attempts=settings.attempts,
+        patience=Patience(settings.patience_s),
         **more,
     )
 
@@ -154,6 +156,11 @@ class HubSource:
     def bytes_read(self) -> int:
         """Bytes received so far, listings included."""
         return self._exchange.meter.bytes_read
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked and received so far."""
+        return self._exchange.usage
 
     def files(self) -> tuple[FileEntry, ...]:
         """The files, sorted by path, with digests of those the Hub stores as LFS."""

@@ -23,11 +23,12 @@ import hashlib
 import os
 import secrets
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from pedigree.digests import canonical_json
 from pedigree.errors import ConfigError
-from pedigree.ranges import ModelSource, RangeSource, WrappedSource
+from pedigree.ranges import ModelSource, RangeSource, Usage, WrappedSource, usage_of
 from pedigree.refs import ModelRef, Scheme
 from pedigree.sources.extents import SALT, ExtentFolder, ExtentLog
 from pedigree.sources.settings import SourceSettings
@@ -65,9 +66,10 @@ class CachedSource(WrappedSource):
         self._logs: dict[str, ExtentLog] = {}
 
     @property
-    def bytes_kept(self) -> int:
-        """Bytes that the cache gave so far."""
-        return sum(log.served for log in self._logs.values())
+    def usage(self) -> Usage:
+        """What it took so far, and what the cache saved."""
+        served = sum(log.served for log in self._logs.values())
+        return replace(usage_of(self._source), bytes_kept=served)
 
     def open(self, path: str) -> RangeSource:
         """Ranged reads of one listed file."""

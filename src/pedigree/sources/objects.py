@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 from pedigree.digests import json_digest
 from pedigree.errors import SourceRefused, SourceUnavailable, quote
-from pedigree.ranges import FileEntry
+from pedigree.ranges import FileEntry, Usage
 from pedigree.refs import ModelRef, Scheme
 from pedigree.sources.buckets import check_endpoint, failure_of, store_config
 from pedigree.sources.settings import SourceSettings
@@ -179,6 +179,11 @@ class ObjectSource:
     def bytes_read(self) -> int:
         """Bytes of objects received so far."""
         return self._meter.bytes_read
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked and received so far; the store's client tries again unseen."""
+        return Usage(requests=self._meter.requests, bytes_read=self.bytes_read)
 
     def files(self) -> tuple[FileEntry, ...]:
         """The objects, sorted by path."""

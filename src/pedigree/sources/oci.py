@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from pedigree.digests import Digest, sha256
 from pedigree.errors import SourceRefused, SourceUnavailable, quote
-from pedigree.ranges import FileEntry
+from pedigree.ranges import FileEntry, Usage
 from pedigree.refs import ModelRef
 from pedigree.sources.archives import is_plain, members
 from pedigree.sources.exchange import Exchange
@@ -135,6 +135,11 @@ class RegistrySource:
     def bytes_read(self) -> int:
         """Bytes received so far."""
         return self._exchange.meter.bytes_read
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked and received so far."""
+        return self._exchange.usage
 
     def files(self) -> tuple[FileEntry, ...]:
         """The files, sorted by path, with digests of those that are a layer alone."""

@@ -56,6 +56,8 @@ class SourceSettings:
         connections: Requests to one source at once.
         timeout_s: Seconds without an answer after which a request has failed.
         attempts: Tries of one request that fails for now, before giving up.
+        patience_s: Seconds to wait, in all, for a source that says it is busy and until
+            when; else its answer is told as an error that holds the time.
         cache: Where received bytes are kept; None keeps none.
         limits: Bounds.
     """
@@ -68,6 +70,7 @@ class SourceSettings:
     connections: int = 16
     timeout_s: float = 30.0
     attempts: int = 3
+    patience_s: float = 0.0
     cache: CacheSettings | None = None
     limits: Limits = DEFAULT
 

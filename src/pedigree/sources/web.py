@@ -22,7 +22,7 @@ from urllib.parse import unquote
 
 from pedigree.digests import Digest, json_digest
 from pedigree.errors import ArtifactError, SourceRefused, quote
-from pedigree.ranges import FileEntry
+from pedigree.ranges import FileEntry, Usage
 from pedigree.refs import ModelRef
 from pedigree.sources.exchange import Exchange
 from pedigree.sources.remote import (
@@ -160,6 +160,11 @@ class WebSource:
     def bytes_read(self) -> int:
         """Bytes received so far."""
         return self._exchange.meter.bytes_read
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked and received so far."""
+        return self._exchange.usage
 
     def files(self) -> tuple[FileEntry, ...]:
         """The files, sorted by path, without digests: nobody vouches for them."""
