@@ -11,23 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pedigree.examine import claims, safety
+from pedigree.examine.claims.fields import by_weight
 from pedigree.examine.seen import Facts, Seen
 
 __all__ = ["GATHERERS", "Facts", "Seen", "gather"]
-
 
 GATHERERS: tuple[Callable[[Seen], Facts], ...] = (claims.facts, safety.facts)
 """Every look, in the order in which their facts are told."""
 
 
 def gather(seen: Seen) -> Facts:
-    """All facts of all gatherers, each told once.
+    """All facts of all gatherers, each told once; declarations by their weight.
 
     Raises:
         SourceError: The bytes could not be had.
     """
     found = [look(seen) for look in GATHERERS]
     return Facts(
-        declared=tuple(dict.fromkeys(d for facts in found for d in facts.declared)),
+        declared=tuple(by_weight(d for facts in found for d in facts.declared)),
         remarks=tuple(dict.fromkeys(r for facts in found for r in facts.remarks)),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifact_world.weights import source_of
+import made_gguf
+import made_models
+from artifact_world.weights import lay_out, source_of
 from pedigree.errors import ArtifactError
+from pedigree.evidence import Severity
+from pedigree.examine import ExamineSettings, examine
 from pedigree.examine.claims.card import card_declarations
 from pedigree.examine.claims.configs import adapter_declarations, config_declarations
 from pedigree.examine.claims.fields import VALUES_MAX, by_weight
@@ -26,6 +31,8 @@ from pedigree.examine.claims.packages import (
 )
 from pedigree.examine.claims.reading import read_declarations
 from pedigree.limits import DEFAULT
+from pedigree.refs import parse
+from pedigree.sources import SourceSettings
 from pedigree.tensors.remarks import Declared, Remark
 
 JSON = st.recursive(
@@ -208,6 +215,38 @@ def test_documents_of_registries_are_read_where_somebody_put_them(
     assert remarks == []
 
 
+def test_a_gguf_model_is_examined_with_its_keys(tmp_path: Path) -> None:
+    weights = made_gguf.file_bytes(
+        made_gguf.converted(made_models.llama(1)),
+        {
+            **made_gguf.llama_keys(),
+            "general.license": "llama3",
+            "general.license.name": "ours",
+            "general.dataset.0.name": "texts",
+            "general.base_model.0.repo_url": "https://hf.co/org/base",
+        },
+    )
+    card = b"---\nlicense: mit\n---\n"
+    ref = lay_out(tmp_path, {"model.gguf": weights, "README.md": card})
+    evidence = examine(
+        parse(f"file://{ref}"),
+        settings=ExamineSettings(sources=SourceSettings()),
+        now=datetime(2026, 1, 2, tzinfo=UTC),
+    ).evidence
+    assert [(c.field, c.value, c.source) for c in evidence.claims] == [
+        ("baseModel", "https://hf.co/org/base", "model.gguf"),
+        ("license", "mit", "README.md"),
+        ("license", "llama3", "model.gguf"),
+        ("licenseName", "ours", "model.gguf"),
+        ("architecture", "llama", "model.gguf"),
+        ("modelName", "made", "model.gguf"),
+        ("datasets", "texts", "model.gguf"),
+    ]
+    assert [(f.reason, f.severity) for f in evidence.findings] == [
+        ("DeclarationsDisagree", Severity.WARNING)
+    ]
+
+
 def test_shards_say_one_thing_once_and_other_formats_have_no_such_keys(
     tmp_path: Path,
 ) -> None:
@@ -267,12 +306,15 @@ def test_what_policies_compare_stands_first() -> None:
     declared = [
         Declared("datasets", "d", "a"),
         Declared("sourceUri", "s", "a"),
+        Declared("chatTemplate", "t", "a"),
         Declared("license", "l", "a"),
         Declared("baseModel", "b", "z"),
         Declared("baseModel", "b", "z"),
         Declared("baseModel", "a", "a"),
     ]
-    assert [item.value for item in by_weight(declared)] == ["b", "a", "l", "s", "d"]
+    assert [item.value for item in by_weight(declared)] == [
+        *("b", "a", "l", "t", "s", "d"),
+    ]
 
 
 def _is_kept(declared: list[Declared]) -> bool:

@@ -6,7 +6,7 @@ One module for each kind of file; :mod:`pedigree.examine.claims.reading` has the
 
 from pedigree.examine.claims.against_weights import contradictions
 from pedigree.examine.claims.agreement import disagreements
-from pedigree.examine.claims.fields import Field, by_weight
+from pedigree.examine.claims.fields import Field
 from pedigree.examine.claims.reading import read_declarations
 from pedigree.examine.seen import Facts, Seen
 
@@ -21,6 +21,6 @@ def facts(seen: Seen) -> Facts:
     """
     declared, remarks = read_declarations(seen.source, seen.limits, seen.metadata)
     return Facts(
-        declared=tuple(by_weight(declared)),
+        declared=tuple(declared),
         remarks=(*remarks, *disagreements(declared)),
     )

@@ -30,6 +30,8 @@ class Field(StrEnum):
     BASE_REVISION = "baseModelRevision"
     ARCHITECTURE = "architecture"
     PARAMETERS = "parameters"
+    CHAT_TEMPLATE = "chatTemplate"
+    """Digest of a template; told by :mod:`pedigree.examine.safety`."""
     MODEL_NAME = "modelName"
     QUANTIZED_BY = "quantizedBy"
     SOURCE_URI = "sourceUri"
