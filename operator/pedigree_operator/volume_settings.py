@@ -68,7 +68,7 @@ class VolumeSettings:
             )
         return cls(
             namespaces=namespaces,
-            image=image,
+            image=image if namespaces else "",
             pull_policy=env.choice(
                 "PEDIGREE_VOLUME_PULL_POLICY",
                 "IfNotPresent",

@@ -39,6 +39,18 @@ What values.schema.json cannot say. All problems are collected and reported at o
 {{- end -}}
 {{- end -}}
 
+{{- with $values.volumes -}}
+{{- if and .enabled (not .namespaces) -}}
+{{- $problems = append $problems "volumes.enabled is true and volumes.namespaces is empty, so no claim would be read; name the namespaces, or leave enabled false" -}}
+{{- end -}}
+{{- if and .namespaces (not .enabled) -}}
+{{- $problems = append $problems "volumes.namespaces is set while volumes.enabled is false, so no claim would be read; set enabled to true, or leave namespaces empty" -}}
+{{- end -}}
+{{- if ne (kindIs "invalid" .runAsUser) (kindIs "invalid" .runAsGroup) -}}
+{{- $problems = append $problems "one of volumes.runAsUser and volumes.runAsGroup is null and the other is not; set both, or leave both to the platform" -}}
+{{- end -}}
+{{- end -}}
+
 {{- range $component := list "operator" "webhook" "audit" -}}
 {{- range $variable := (index $values $component).extraEnv -}}
 {{- if hasPrefix "PEDIGREE_" $variable.name -}}

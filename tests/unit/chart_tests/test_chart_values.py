@@ -33,6 +33,8 @@ UNKNOWN_OR_WRONG: list[tuple[dict[str, Any], str]] = [
     ({"image": {"digest": "sha256:12"}}, "'sha256:12' does not match pattern"),
     ({"operator": {"fileRoots": ["models"]}}, "'models' does not match pattern"),
     ({"operator": {"fileRoots": []}}, "minItems: got 0, want 1"),
+    ({"volumes": {"namespaces": ["A"]}}, "'A' does not match pattern"),
+    ({"volumes": {"runAsUser": 0}}, "minimum: got 0, want 1"),
     ({"audit": {"replicas": 2}}, "additional properties 'replicas' not allowed"),
     ({"certificates": {"mode": "selfSigned"}}, "must be one of 'existingSecret'"),
     ({"audit": {"extraEnv": [{"name": "A"}]}}, "missing property 'value'"),
@@ -71,6 +73,12 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         {"audit": {"persistence": {"enabled": False, "existingClaim": "mine"}}},
         'audit.persistence.existingClaim is "mine" while audit.persistence.enabled',
     ),
+    ({"volumes": {"enabled": True}}, "volumes.namespaces is empty"),
+    (
+        {"volumes": {"namespaces": ["team"]}},
+        "volumes.namespaces is set while volumes.enabled is false",
+    ),
+    ({"volumes": {"runAsGroup": None}}, "one of volumes.runAsUser and"),
     (
         {"webhook": {"extraEnv": [{"name": "PEDIGREE_NO_MATCH", "value": "Allow"}]}},
         "webhook.extraEnv sets PEDIGREE_NO_MATCH",
