@@ -98,6 +98,8 @@ KUBERNETES = GoModule(
 )
 KWOK = GoModule(GO_MODULES / "kwok", (("kwok", "sigs.k8s.io/kwok"),))
 HELM = GoModule(GO_MODULES / "helm", (("helm", "helm.sh/helm/v4"),))
+_DISTRIBUTION = "github.com/distribution/distribution/v3"
+REGISTRY = GoModule(GO_MODULES / "registry", (("registry", _DISTRIBUTION),))
 
 
 def _kubernetes(name: str) -> Program:
@@ -135,6 +137,7 @@ PROGRAMS = {
             source="helm.sh/helm/v4",
             version_variables=("helm.sh/helm/v4/internal/version.version",),
         ),
+        Program("registry", REGISTRY, package=".", source=_DISTRIBUTION),
     )
 }
 
