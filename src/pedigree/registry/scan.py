@@ -47,6 +47,8 @@ would bring one: the cheap ones that see the faintest likeness."""
 SCREEN_SHAPED = ("HASH", "MATCH", "QF")
 """Tests that a reference of the same shape is screened with: those that see through
 rearranged weights."""
+SCREEN_ADAPTED = ("HASH", "ADAPT")
+"""Tests that a reference is screened with when an adapter is asked about."""
 SCREEN_LOG10_P = -3.0
 """A screened reference is compared if a test gives this, uncorrected: one in 170
 unrelated ones is compared for nothing."""
@@ -119,6 +121,7 @@ def scan_registry(
         {
             number: SCREEN_NEAR * (number in chosen.near)
             + SCREEN_SHAPED * (number in chosen.shaped)
+            + SCREEN_ADAPTED * (number in chosen.adapted)
             for number in chosen.screened
         }
     )
