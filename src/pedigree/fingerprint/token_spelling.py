@@ -85,8 +85,11 @@ def spelled(
         spelling: How they are written.
 
     Raises:
-        ArtifactError: One is no text that has UTF-8 (``MalformedTokenizer``).
+        ArtifactError: There is none, or one is no text that has UTF-8
+            (``MalformedTokenizer``).
     """
+    if not tokens:
+        raise malformed("it has no token")
     if spelling is Spelling.BYTES:
         return _from_alphabet(tokens, ids)
     if any(_SEPARATOR in token for token in tokens):

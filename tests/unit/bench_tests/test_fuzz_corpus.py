@@ -22,6 +22,8 @@ INPUTS = 400
 SECONDS_MAX = 4.0
 
 FOUND: list[tuple[str, bytes]] = [
+    ("vocabulary", b"[]"),
+    ("tokenizer", b'{"added_tokens":[{"id":3,"content":"a"}],"model":{"vocab":[]}}'),
     ("tokenizer-context", b'{"model":{"type":"Unigram","vocab":[[[],0]]}}'),
     ("tokenizer-context", b'{"model":{"type":"BPE","vocab":{}},"added_tokens":5}'),
     ("registry-entry", b'{"schema":"pedigree.dev/registry/v1","references":"x"}'),
