@@ -16,6 +16,7 @@ from pedigree.cli.failure import EXIT_OK
 from pedigree.cli.models import source_settings, to_ref
 from pedigree.cli.progress import stage_progress
 from pedigree.cli.render import human_bytes, print_json, print_lines, print_table
+from pedigree.cli.signers import add_trust_options, told, trust_of
 from pedigree.errors import ConfigError, PedigreeError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def register(subparsers: Any) -> None:
         metavar="SECONDS",
         help="seconds after which no further read begins",
     )
+    add_trust_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(
         "--hand-back",
@@ -76,7 +78,9 @@ def _run_here(args: argparse.Namespace) -> int:
     with stage_progress() as progress:
         found = examine(
             to_ref(args.model),
-            settings=ExamineSettings(sources=sources, deadline_s=args.deadline),
+            settings=ExamineSettings(
+                sources=sources, deadline_s=args.deadline, trust=trust_of(args)
+            ),
             store=FingerprintStore(args.store) if args.store else None,
             now=datetime.now(UTC),
             progress=progress,
@@ -144,6 +148,7 @@ def _document(found: Examination) -> dict[str, Any]:
 def _print(found: Examination) -> None:
     evidence = found.evidence
     fingerprint = str(evidence.fingerprint or "none: the weights cannot be read")
+    signatures = evidence.signatures.found if evidence.signatures else ()
     print_lines(
         f"digest       {evidence.digest}",
         f"root digest  {evidence.root_digest}",
@@ -153,6 +158,7 @@ def _print(found: Examination) -> None:
         f"weights      {evidence.parameters:,}",
         f"fingerprint  {fingerprint}",
         *(f"claims       {c.field}: {c.value} ({c.source})" for c in evidence.claims),
+        *(f"signature    {told(item)}" for item in signatures),
     )
     if evidence.findings:
         print_table(

@@ -24,10 +24,12 @@ from pedigree.evidence import (
     Finding,
     Resolution,
     Severity,
+    Signatures,
 )
 from pedigree.examine.doubts import doubts
 from pedigree.examine.facts import Facts, Seen, gather
 from pedigree.examine.listing import Listing, Progress, list_model
+from pedigree.examine.signed import signatures_of
 from pedigree.examine.steady import SteadySource
 from pedigree.examine.watched import Cancelled, WatchedSource
 from pedigree.fingerprint.build import automatic_profile
@@ -35,6 +37,7 @@ from pedigree.fingerprint.model import Fingerprint
 from pedigree.fingerprint.source import fingerprint_source
 from pedigree.fingerprint.spec import V2, Profile
 from pedigree.refs import ModelRef, Scheme
+from pedigree.signatures.trust import NOBODY, Trust
 from pedigree.sources import SourceSettings, open_source, resolve_identity
 from pedigree.tensors.checkpoint import Checkpoint
 from pedigree.tensors.remarks import Remark
@@ -64,11 +67,13 @@ class ExamineSettings:
         profile: How much of the weights is kept; None for all that can be had for
             nothing: deep for files, whose bytes are all read anyway, else deep for
             small models and fast for large ones.
+        trust: Whose signatures are believed.
     """
 
     sources: SourceSettings
     deadline_s: float | None = None
     profile: Profile | None = None
+    trust: Trust = NOBODY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,11 +143,12 @@ def examine(
             limits=settings.sources.limits,
         )
     )
+    signatures = signatures_of(source, listing.manifest, settings.trust, now)
     _check_unchanged(source, settings)
     resolution = Resolution(str(ref), str(source.ref), source.identity, _utc(now))
     if store is not None and weights.fingerprint is not None and not weights.reused:
         store.put(listing.manifest.digest, weights.fingerprint)
-    evidence = _evidence(listing, weights, facts, resolution)
+    evidence = _evidence(listing, weights, facts, signatures, resolution)
     return Examination(
         evidence=evidence,
         fingerprint=weights.fingerprint,
@@ -253,6 +259,7 @@ def _evidence(
     listing: Listing,
     weights: _Weights,
     facts: Facts,
+    signatures: Signatures,
     resolution: Resolution,
 ) -> Evidence:
     manifest, fingerprint = listing.manifest, weights.fingerprint
@@ -293,6 +300,7 @@ def _evidence(
         engine=__version__,
         examined_at=resolution.resolved_at,
         resolutions=(resolution,),
+        signatures=signatures,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pedigree.digests import Digest
-from pedigree.evidence import Match
+from pedigree.evidence import NO_TRUST, Match
 from pedigree.lineage.classes import LineageClass
 from pedigree.policy.facts import ModelFacts
 from pedigree.policy.references import Reference, Trust
@@ -29,6 +29,7 @@ class Case:
         references: Every known reference, by name.
         registry: Identity of the references that can be compared with now.
         now: The time of judging.
+        trusted_signers: Digest of the set of signers that are trusted now.
     """
 
     policy: Policy
@@ -37,6 +38,7 @@ class Case:
     references: Mapping[str, Reference]
     registry: Digest
     now: datetime
+    trusted_signers: Digest = NO_TRUST
 
     @property
     def who(self) -> str:

@@ -17,6 +17,7 @@ from pedigree.policy.ancestry import (
 from pedigree.policy.case import Case, Descent, descent_of, is_expired
 from pedigree.policy.claims import claim_causes
 from pedigree.policy.facts import FactState
+from pedigree.policy.signed import signature_causes
 from pedigree.policy.subject import is_pinned
 from pedigree.policy.terms import (
     AllowedAncestors,
@@ -27,6 +28,7 @@ from pedigree.policy.terms import (
     PinnedRequirement,
     PinnedRule,
     Rule,
+    SignatureRule,
 )
 from pedigree.policy.verdict import Cause, Reason
 from pedigree.refs import Scheme
@@ -98,6 +100,8 @@ def _rule_causes(
             yield from _formats(case, evidence, rule)
         case PinnedRule():
             yield from _pinned(case, rule)
+        case SignatureRule():
+            yield from signature_causes(case, evidence, rule)
         case AllowedAncestors() if descent is not None:
             yield from allowed_causes(case, descent, rule)
         case DeniedAncestors() if descent is not None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
+from pedigree.digests import Digest
 from pedigree.errors import quote
+from pedigree.evidence import NO_TRUST
 from pedigree.policy import wording
 from pedigree.policy.case import Case, descent_of, is_expired
 from pedigree.policy.checks import model_causes
@@ -44,6 +46,7 @@ def judge(
     *,
     no_match: Action,
     now: datetime,
+    trusted_signers: Digest = NO_TRUST,
 ) -> Verdict:
     """Judge one object under all policies that select it.  Pure, total.
 
@@ -55,6 +58,8 @@ def judge(
         references: All known references by name, with and without fingerprint.
         no_match: What happens to what no policy covers.
         now: The time, for freshness only; without time zone it is taken for UTC.
+        trusted_signers: Digest of the set of signers that are trusted now; evidence of
+            signatures verified under another set does not count.
 
     Returns:
         The verdict: the strictest action of any policy, and the grounds for it.
@@ -63,7 +68,15 @@ def judge(
     bound = [_bind(policy, references) for policy in chosen]
     registry = current_registry_digest(references)
     cases = [
-        Case(policy, model, _facts(facts, model), references, registry, now)
+        Case(
+            policy,
+            model,
+            _facts(facts, model),
+            references,
+            registry,
+            now,
+            trusted_signers,
+        )
         for policy in bound
         if isinstance(policy, Policy)
         for model in subject.models
@@ -91,6 +104,7 @@ def judge(
             references,
             no_match,
             [(case.policy.key, case.model.name) for case in cases if is_expired(case)],
+            trusted_signers,
         ),
     )
 

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pedigree.digests import Digest
-from pedigree.evidence import Evidence, match_to_dict
+from pedigree.evidence import NO_TRUST, Evidence, match_to_dict, signatures_to_dict
 from pedigree.policy.canonical import stable_digest
 from pedigree.policy.facts import UNSEEN, ModelFacts
 from pedigree.policy.references import Reference
 from pedigree.policy.subject import Subject, SubjectModel
-from pedigree.policy.terms import BrokenPolicy, Policy
+from pedigree.policy.terms import BrokenPolicy, Policy, SignatureRule
 from pedigree.policy.verdict import Action, PolicyUse
 
 
@@ -37,6 +37,7 @@ def inputs_digest(
     references: Mapping[str, Reference],
     no_match: Action,
     expired: Sequence[tuple[str, str]],
+    trusted_signers: Digest = NO_TRUST,
 ) -> Digest:
     """Digest over everything the verdict depends on.
 
@@ -47,12 +48,16 @@ def inputs_digest(
         references: Known references.
         no_match: What happens to what no policy covers.
         expired: Pairs (policy, model) whose freshness has run out.
+        trusted_signers: Which signers are trusted; not in it unless a policy asks who
+            signed.
     """
+    signed = any(map(_asks_for_signatures, policies))
     return stable_digest(
         {
+            **({"trustedSigners": str(trusted_signers)} if signed else {}),
             "subject": _subject(subject),
             "facts": {
-                model.name: _facts(facts.get(model.name, UNSEEN))
+                model.name: _facts(facts.get(model.name, UNSEEN), signed)
                 for model in subject.models
             },
             "policies": sorted((_policy(item) for item in policies), key=str),
@@ -88,11 +93,22 @@ def _model(model: SubjectModel) -> dict[str, Any]:
     }
 
 
-def _facts(facts: ModelFacts) -> dict[str, Any]:
+def _asks_for_signatures(policy: Policy | BrokenPolicy) -> bool:
+    return isinstance(policy, Policy) and any(
+        isinstance(rule, SignatureRule) for rule in policy.rules
+    )
+
+
+def _facts(facts: ModelFacts, signed: bool) -> dict[str, Any]:
+    evidence = facts.evidence
+    told = _evidence(evidence) if evidence is not None else None
+    if told is not None and evidence is not None and signed:
+        found = evidence.signatures
+        told["signatures"] = signatures_to_dict(found) if found else None
     return {
         "state": str(facts.state),
         "reason": str(facts.reason or ""),
-        "evidence": _evidence(facts.evidence) if facts.evidence is not None else None,
+        "evidence": told,
     }
 
 

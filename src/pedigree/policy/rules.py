@@ -34,6 +34,8 @@ from pedigree.policy.terms import (
     Policy,
     ReferenceCheck,
     Rule,
+    SignatureRequirement,
+    SignatureRule,
 )
 from pedigree.policy.verdict import Action
 
@@ -53,11 +55,20 @@ __all__ = [
     "Policy",
     "ReferenceCheck",
     "Rule",
+    "SignatureRequirement",
+    "SignatureRule",
     "check_references",
     "load_policy",
 ]
 
-_MEMBERS = ("allowedAncestors", "deniedAncestors", "claims", "formats", "pinned")
+_MEMBERS = (
+    "allowedAncestors",
+    "deniedAncestors",
+    "claims",
+    "formats",
+    "pinned",
+    "signature",
+)
 _SELECTOR_MAX = 64
 MAX_AGE_MIN = timedelta(minutes=1)
 """Shorter, and evidence would be stale before it could be used."""
@@ -235,6 +246,14 @@ def _body(name: str, member: str, body: Reader) -> Rule:
         return FormatsRule(name, allowed)
     if not body.has("required"):
         body.problem("is missing", "required")
+    if member == "signature":
+        return SignatureRule(
+            name,
+            body.word("required", SignatureRequirement.ALWAYS),
+            signers=body.texts("signers", ENTRIES_MAX),
+            ignored=body.texts("allowIgnoredPaths", ENTRIES_MAX),
+            unsigned=body.texts("allowUnsignedFiles", ENTRIES_MAX),
+        )
     return PinnedRule(name, body.word("required", PinnedRequirement.ALWAYS))
 
 

@@ -62,6 +62,14 @@ class PinnedRequirement(StrEnum):
     EXCEPT_FILES = "ExceptFiles"
 
 
+class SignatureRequirement(StrEnum):
+    """Which models must be signed."""
+
+    ALWAYS = "Always"
+    WHERE_SIGNED = "WhereSigned"
+    """Only those that bring a signature; one of theirs must do."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
     """What is wrong with one field of a policy.
@@ -136,7 +144,33 @@ class PinnedRule:
     required: PinnedRequirement
 
 
-Rule = AllowedAncestors | DeniedAncestors | ClaimsRule | FormatsRule | PinnedRule
+@dataclass(frozen=True, slots=True)
+class SignatureRule:
+    """Models must be signed by somebody trusted.
+
+    Attributes:
+        name: Of the rule.
+        required: Which models.
+        signers: Names of trusted signers, one of whom it must be; empty for any.
+        ignored: Patterns of files that the signer may leave out by ``ignore_paths``.
+        unsigned: Patterns of files that need not be signed.
+    """
+
+    name: str
+    required: SignatureRequirement
+    signers: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    unsigned: tuple[str, ...] = ()
+
+
+Rule = (
+    AllowedAncestors
+    | DeniedAncestors
+    | ClaimsRule
+    | FormatsRule
+    | PinnedRule
+    | SignatureRule
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class Reason(StrEnum):
     CLAIM_UNVERIFIABLE = "ClaimUnverifiable"
     FORMAT_NOT_ALLOWED = "FormatNotAllowed"
     NOT_PINNED = "NotPinned"
+    NOT_SIGNED = "NotSigned"
     DIGEST_MISMATCH = "DigestMismatch"
     ARTIFACT_INVALID = "ArtifactInvalid"
     EVIDENCE_PENDING = "EvidencePending"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from pedigree.digests import Digest, json_digest, sha256
 from pedigree.errors import ConfigError, quote
+from pedigree.evidence.signed import NO_TRUST
 
 TRUSTED_MAX = 64
 """Names in one set, and certificates under one name."""
@@ -161,7 +162,7 @@ class Trust:
 
     keys: tuple[TrustedKey, ...] = ()
     authorities: tuple[TrustedCertificates, ...] = ()
-    digest: Digest = field(default=json_digest([]))
+    digest: Digest = NO_TRUST
 
     @classmethod
     def of(cls, members: Iterable[TrustedKey | TrustedCertificates]) -> Trust:

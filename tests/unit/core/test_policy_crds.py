@@ -13,7 +13,12 @@ from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.policy import durations
 from pedigree.policy.canonical import CLAIMS_DEFAULTS, SPEC_DEFAULTS, spec_digest
 from pedigree.policy.references import Trust
-from pedigree.policy.rules import Enforcement, Format, PinnedRequirement
+from pedigree.policy.rules import (
+    Enforcement,
+    Format,
+    PinnedRequirement,
+    SignatureRequirement,
+)
 from pedigree.policy.selection import Operator
 from pedigree.policy.subject import Role
 from pedigree.policy.verdict import CAUSES_MAX, Action, Reason, Result
@@ -139,6 +144,7 @@ ENUMS = [
     ("lineagepolicies", VALUES, Operator),
     ("lineagepolicies", f"{RULE}.formats.allowed[]", Format),
     ("lineagepolicies", f"{RULE}.pinned.required", PinnedRequirement),
+    ("lineagepolicies", f"{RULE}.signature.required", SignatureRequirement),
 ]
 
 
