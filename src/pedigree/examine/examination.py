@@ -36,6 +36,7 @@ from pedigree.fingerprint.build import automatic_profile
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.fingerprint.source import fingerprint_source
 from pedigree.fingerprint.spec import V2, Profile
+from pedigree.ranges import Usage
 from pedigree.refs import ModelRef, Scheme
 from pedigree.signatures.trust import NOBODY, Trust
 from pedigree.sources import SourceSettings, open_source, resolve_identity
@@ -86,7 +87,7 @@ class Examination:
             finding of severity Error says why.
         resolution: What the reference resolved to.
         reused: Whether the fingerprint was kept from before and no weights were read.
-        bytes_read: Bytes had from the source.
+        usage: What reading took: requests, bytes, waits.
         seconds: Time it took.
     """
 
@@ -94,8 +95,13 @@ class Examination:
     fingerprint: Fingerprint | None
     resolution: Resolution
     reused: bool
-    bytes_read: int
+    usage: Usage
     seconds: float
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes had from the source."""
+        return self.usage.bytes_read
 
 
 def examine(
@@ -154,7 +160,7 @@ def examine(
         fingerprint=weights.fingerprint,
         resolution=resolution,
         reused=weights.reused,
-        bytes_read=source.bytes_read,
+        usage=source.usage,
         seconds=clock() - start,
     )
 

@@ -36,6 +36,7 @@ from pedigree.ranges import FileEntry, Usage
 from pedigree.refs import ModelRef
 from pedigree.sources.answers import check_range, origin, shown
 from pedigree.sources.exchange import Exchange, Session
+from pedigree.sources.offline import OfflineSource, note_listing
 from pedigree.sources.patience import Patience
 from pedigree.sources.settings import HUB_ENDPOINT, SourceSettings
 from pedigree.sources.spans import FarFile
@@ -48,13 +49,20 @@ _EXPIRED = frozenset({"Forbidden", "Unauthorized", "NotFound", "Refused"})
 _INFO_MAX_BYTES = 8 << 20
 
 
-def open_model(ref: ModelRef, settings: SourceSettings) -> HubSource:
+def open_model(ref: ModelRef, settings: SourceSettings) -> HubSource | OfflineSource:
     """List a repository; see :func:`pedigree.sources.open_source`."""
-    return HubSource(ref, settings)
+    if settings.offline:
+        return OfflineSource(ref, settings)
+    source = HubSource(ref, settings)
+    note_listing(source.ref, settings, source.files())
+    return source
 
 
 def resolve(ref: ModelRef, settings: SourceSettings) -> tuple[ModelRef, str]:
     """See :func:`pedigree.sources.resolve_identity`."""
+    if settings.offline:
+        known = OfflineSource(ref, settings)
+        return known.ref, known.identity
     pinned = pin(ref, settings)
     return pinned, f"commit:{pinned.revision}"
 

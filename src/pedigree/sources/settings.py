@@ -18,6 +18,9 @@ CACHE = "PEDIGREE_CACHE"
 """Variable that names the folder where received bytes are kept."""
 CACHE_MAX_BYTES = "PEDIGREE_CACHE_MAX_BYTES"
 
+_YES = frozenset({"1", "ON", "YES", "TRUE"})
+"""What the Hub's client takes for yes."""
+
 CREDENTIALS = (
     "HF_TOKEN",
     "AWS_ACCESS_KEY_ID",
@@ -58,6 +61,8 @@ class SourceSettings:
         attempts: Tries of one request that fails for now, before giving up.
         patience_s: Seconds to wait, in all, for a source that says it is busy and until
             when; else its answer is told as an error that holds the time.
+        offline: Whether the Hub is not asked, and its models come from what is here.
+        hub_folder: Where the Hub's own client keeps what it downloads.
         cache: Where received bytes are kept; None keeps none.
         limits: Bounds.
     """
@@ -71,6 +76,8 @@ class SourceSettings:
     timeout_s: float = 30.0
     attempts: int = 3
     patience_s: float = 0.0
+    offline: bool = False
+    hub_folder: Path = Path("~/.cache/huggingface/hub")
     cache: CacheSettings | None = None
     limits: Limits = DEFAULT
 
@@ -82,7 +89,8 @@ class SourceSettings:
 
         They are those of :data:`CREDENTIALS`, ``HF_ENDPOINT``,
         ``PEDIGREE_PRIVATE_HOSTS`` (comma separated; unset allows every host, empty
-        none), ``PEDIGREE_CACHE`` and ``PEDIGREE_CACHE_MAX_BYTES``.
+        none), ``PEDIGREE_CACHE``, ``PEDIGREE_CACHE_MAX_BYTES``, and those of the Hub's
+        client: ``HF_HUB_OFFLINE``, ``HF_HUB_CACHE`` and ``HF_HOME``.
 
         Raises:
             ConfigError: The endpoint is no http or https address, or the size of the
@@ -98,6 +106,8 @@ class SourceSettings:
             hub_token=env.get("HF_TOKEN") or None,
             hub_endpoint=endpoint,
             private_hosts=_hosts(env.get(PRIVATE_HOSTS)),
+            offline=env.get("HF_HUB_OFFLINE", "").upper() in _YES,
+            hub_folder=_hub_folder(env),
             cache=_cache(env.get(CACHE), env.get(CACHE_MAX_BYTES)),
             credentials={name: env[name] for name in CREDENTIALS if env.get(name)},
         )
@@ -122,3 +132,10 @@ def _cache(folder: str | None, most: str | None) -> CacheSettings | None:
         if most
         else CacheSettings(folder=path)
     )
+
+
+def _hub_folder(env: Mapping[str, str]) -> Path:
+    if env.get("HF_HUB_CACHE"):
+        return Path(env["HF_HUB_CACHE"])
+    cache = env.get("XDG_CACHE_HOME") or f"{env.get('HOME') or '~'}/.cache"
+    return Path(env.get("HF_HOME") or f"{cache}/huggingface") / "hub"
