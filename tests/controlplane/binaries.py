@@ -3,7 +3,7 @@
 
     python -m controlplane.binaries [NAME ...]
 
-locates or builds the named programs (all seven if none is named; ``promtool`` may be
+locates or builds the named programs (all if none is named; ``promtool`` may be
 named too) and prints their paths, one a line.
 """
 

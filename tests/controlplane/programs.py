@@ -27,7 +27,7 @@ def ensure(
     """Where the named programs are; the missing ones are built first (minutes).
 
     Args:
-        names: Of ``PROGRAMS``; all seven unless told.
+        names: Of ``PROGRAMS``; all of them unless told.
         environ: Variables that say where to look: ``KUBEBUILDER_ASSETS``,
             ``PEDIGREE_CACHE_DIR``, ``XDG_CACHE_HOME``, ``PATH``; Go sees all of them.
 
