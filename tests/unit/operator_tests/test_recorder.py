@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from operator_world.worlds import DIGEST, NOW, OTHER, URI, evidence
 from pedigree.digests import Digest
-from pedigree.evidence import SOURCES_MAX, Resolution, from_object, to_object
+from pedigree.evidence import SOURCES_MAX, Evidence, Resolution, from_object, to_object
 from pedigree_operator.cache import Cache
 from pedigree_operator.cluster import Cluster, ClusterError
 from pedigree_operator.kinds import Key, Kind, Resource
@@ -138,3 +138,78 @@ def test_evidence_that_cannot_be_read_holds_up_nobody() -> None:
     run(setting.recorder.withdraw(URI, "stat:2"))
     setting.record(OTHER, seen(URI, "stat:2"))
     assert setting.led_to(OTHER) == [(URI, "stat:2")]
+
+
+def scoped(scope: str, identity: str, at: int = 0) -> Resolution:
+    return replace(seen(URI, identity, at), scope=scope)
+
+
+def told_of(setting: Setting, name: str) -> list[tuple[str, str]]:
+    """Scopes and identities that an object tells of."""
+    obj = setting.cache.get(Key(Kind.MODEL_EVIDENCE, "", name))
+    assert obj is not None
+    return [(one.scope, one.identity) for one in from_object(obj).resolutions]
+
+
+def test_what_one_scope_means_now_withdraws_nothing_of_another() -> None:
+    setting = Setting()
+    setting.record(DIGEST, scoped("", "c1"))
+    setting.record(DIGEST, scoped("team/hub", "c1", 1))
+    setting.record(OTHER, scoped("team/hub", "c2", 2))
+    assert told_of(setting, evidence(DIGEST).object_name) == [("", "c1")]
+    assert told_of(setting, evidence(OTHER).object_name) == [("team/hub", "c2")]
+    run(setting.recorder.withdraw(URI, "c3"))
+    assert told_of(setting, evidence(DIGEST).object_name) == []
+    assert told_of(setting, evidence(OTHER).object_name) == [("team/hub", "c2")]
+
+
+def test_a_reference_is_kept_once_for_each_scope() -> None:
+    setting = Setting()
+    for at, scope in enumerate(("", "team/hub", "team", "team/hub")):
+        setting.record(DIGEST, scoped(scope, "c1", at))
+    told = told_of(setting, evidence(DIGEST).object_name)
+    assert sorted(told) == [("", "c1"), ("team", "c1"), ("team/hub", "c1")]
+
+
+def confined(scope: str = "team", **changes: Any) -> Evidence:
+    resolutions = (scoped(scope, "v1"),)
+    found = replace(evidence(DIGEST), resolutions=resolutions, confined_to="team")
+    return replace(found, **changes)
+
+
+def test_confined_evidence_is_an_object_of_its_own() -> None:
+    setting = Setting()
+    run(setting.recorder.record(confined()))
+    assert list(setting.server.objects) == [f"sha256-{DIGEST.hex}.team"]
+    setting.record(DIGEST, scoped("", "c1"))
+    assert told_of(setting, f"sha256-{DIGEST.hex}") == [("", "c1")]
+    assert told_of(setting, f"sha256-{DIGEST.hex}.team") == [("team", "v1")]
+
+
+def test_confined_evidence_changes_no_fact_that_counts_everywhere() -> None:
+    setting = Setting()
+    setting.record(DIGEST, scoped("", "c1"))
+    before = setting.server.objects[f"sha256-{DIGEST.hex}"]
+    lineage = evidence(DIGEST, ancestor="forged").lineage
+    run(setting.recorder.record(confined(lineage=lineage, files=99)))
+    assert list(setting.server.objects) == [f"sha256-{DIGEST.hex}"]
+    after = setting.server.objects[f"sha256-{DIGEST.hex}"]
+    assert after["spec"] == before["spec"]
+    assert after["status"]["lineage"] == before["status"]["lineage"]
+    assert ("team", "v1") in told_of(setting, f"sha256-{DIGEST.hex}")
+
+
+def test_a_newer_comparison_of_confined_evidence_stays_with_it() -> None:
+    setting = Setting()
+    setting.record(DIGEST, scoped("", "c1"))
+    run(setting.recorder.record(confined()))
+    setting.server.objects.pop(f"sha256-{DIGEST.hex}")
+    setting.cache.drop(
+        Kind.MODEL_EVIDENCE, {"metadata": {"name": f"sha256-{DIGEST.hex}"}}
+    )
+    run(setting.recorder.record(confined()))
+    lineage = evidence(DIGEST, ancestor="").lineage
+    assert lineage is not None
+    run(setting.recorder.set_lineage(confined(), lineage))
+    stored = setting.server.objects[f"sha256-{DIGEST.hex}.team"]
+    assert stored["status"]["lineage"]["matches"] == []
