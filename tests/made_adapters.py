@@ -75,6 +75,17 @@ def factors(
     return found
 
 
+def merged(weights: Weights, tensors: Weights, scale: float = 1.0) -> Weights:
+    """A model with an adapter added to its matrices."""
+    found = dict(weights)
+    for name, first in tensors.items():
+        if ".lora_A." in name:
+            stored = name.removeprefix("base_model.model.").replace(".lora_A", "")
+            second = tensors[name.replace(".lora_A", ".lora_B")]
+            found[stored] = weights[stored] + scale * (second @ first)
+    return found
+
+
 def write(folder: Path, tensors: Weights, **config: object) -> Path:
     """An adapter alone in a folder, as PEFT saves it."""
     made.write(folder, tensors, dtype="F32")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pedigree.fingerprint.model import Fingerprint
+from pedigree.lineage.adapt import is_adapter
 from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.lineage.compare import compare
 from pedigree.lineage.direction import FOSSIL, combined
@@ -88,7 +89,9 @@ def settle(
         for share in merge.shares:
             told[share.name] = _merged(told[share.name], merge, share.share)
     left = [name for name in kin if told[name].lineage.descends]
-    distances |= _in_order(left, distances, ages)
+    # What an adapter was merged into is like it because it contains it.
+    discount = 0.0 if is_adapter(model) else ROOT_DISCOUNT
+    distances |= _in_order(left, distances, ages, discount)
     centre = central({name: seen[name] for name in left})
     for name in left:
         later = any(ages.told.get((other, name)) for other in left)
@@ -197,14 +200,14 @@ def _merged(comparison: Comparison, merge: MergeFinding, share: float) -> Compar
 
 
 def _in_order(
-    kin: Sequence[str], distances: Mapping[str, float], ages: _Ages
+    kin: Sequence[str], distances: Mapping[str, float], ages: _Ages, discount: float
 ) -> dict[str, float]:
     """Distances such that a root comes first unless its descendant is much nearer."""
     ranked = {name: distances[name] for name in kin}
     marked = set(kin[:ORDERED_MAX])
     for name in kin:
         for root in kin:
-            near = ROOT_DISCOUNT * distances[root] < distances[name] < distances[root]
+            near = discount * distances[root] < distances[name] < distances[root]
             if near and (
                 ages.recorded(name, [root])
                 or ({name, root} <= marked and ages.older(root, name))

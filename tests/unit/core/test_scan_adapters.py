@@ -16,7 +16,7 @@ import made_models as made
 from pedigree.cli import main
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.lineage.classes import LineageClass
-from pedigree.registry import Entry, Registry, candidates
+from pedigree.registry import Entry, Parent, Registry, candidates
 from pedigree.registry.scan import Scan, scan_registry
 from pedigree.registry.writing import Addition, add_all
 
@@ -42,8 +42,10 @@ def known(
     return folder
 
 
-def _addition(name: str, found: Fingerprint) -> Addition:
-    entry = Entry(name=name, fingerprint=found.digest, spec=found.spec)
+def _addition(
+    name: str, found: Fingerprint, parents: tuple[Parent, ...] = ()
+) -> Addition:
+    entry = Entry(name=name, fingerprint=found.digest, spec=found.spec, parents=parents)
     return Addition.of(entry, found)
 
 
@@ -97,6 +99,27 @@ def test_a_base_that_an_adapter_only_declares_is_not_named(
     assert told["matches"][0]["reference"] == OWN
     assert named[OWN] == "Derived"
     assert named["base-3"] == "NoEvidence"
+
+
+def test_the_base_comes_before_a_model_that_the_adapter_was_merged_into(
+    prints: dict[str, Fingerprint], tmp_path: Path
+) -> None:
+    tensors = made_adapters.factors(BASES[OWN], 5)
+    merged = made_adapters.merged(BASES[OWN], tensors)
+    child = made.fingerprint(made.write(tmp_path / "merged", merged))
+    add_all(
+        tmp_path / "registry",
+        [
+            *(_addition(name, found) for name, found in prints.items()),
+            _addition("a-merged", child, (Parent(OWN, "merge"),)),
+        ],
+    )
+    found = _scan(
+        tmp_path / "registry", made_adapters.write(tmp_path / "adapter", tensors)
+    )
+    assert _named(found) == [OWN, "a-merged"]
+    first, second = (ranked.comparison for ranked in found.ranked[:2])
+    assert second.distance < 0.85 * first.distance
 
 
 def test_an_adapter_that_was_not_trained_names_nobody(
