@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pedigree.cli.models import Subject
 from pedigree.errors import quote
 from pedigree.lineage.classes import Direction, LineageClass
+from pedigree.policy.relations import fits
 
 if TYPE_CHECKING:
     from pedigree.lineage.results import Comparison
@@ -52,18 +53,6 @@ class JudgedClaim:
     source: str
     agreement: Agreement
     evidence: str
-
-
-_RELATIONS = {
-    "adapter": {"Adapter"},
-    "merge": {"Merged", "DepthUpscaled", "LayersReordered"},
-    "quantized": {"Quantised"},
-    "finetune": {
-        *("FineTuned", "ContinuedPretraining", "LoraMerged", "VocabularyChanged"),
-        *("PartialCopy", "Pruned", "LayersDropped", "WidthPruned", "Upcycled"),
-    },
-}
-"""Words of a model card for a relation, and the kinds that fit them."""
 
 
 def judged_claims(a: Subject, b: Subject, found: Comparison) -> list[JudgedClaim]:
@@ -155,9 +144,8 @@ def _relation(claimed: str, found: Comparison, *, named: bool) -> tuple[Agreemen
     if not named:
         return Agreement.NOT_COMPARED, "its base is another model than the one compared"
     kinds = [str(relation.kind) for relation in found.relations]
-    wanted = _RELATIONS.get(claimed.casefold())
-    if wanted is None or not kinds:
+    fit = fits(claimed, kinds)
+    if fit is None:
         return Agreement.NOT_JUDGED, "the weights say no kind of descent"
     said = f"the weights say {', '.join(kinds)}"
-    fits = bool(wanted & set(kinds))
-    return (Agreement.AGREES if fits else Agreement.CONTRADICTED), said
+    return (Agreement.AGREES if fit else Agreement.CONTRADICTED), said

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Declared bases and relations against lineage: both sides quoted, nothing guessed."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from pedigree.evidence import Claim, Match
+from pedigree.lineage.classes import LineageClass
+from pedigree.lineage.findings import Relation
+from pedigree.policy.evaluate import judge
+from pedigree.policy.relations import KINDS, UNTOLD, fits, fits_first
+from pedigree.policy.verdict import Action, Reason, Verdict
+from worlds.policies import (
+    CLAIMS,
+    NOW,
+    REFERENCES,
+    claims,
+    derived,
+    known,
+    model,
+    policy,
+    subject,
+)
+
+
+def ask(
+    *matches: Match, relation: str, rule: object = None, base: str = "good"
+) -> Verdict:
+    declared = (claims(base), Claim("relation", relation, "README.md"))
+    chosen = policy(rule or CLAIMS)  # type: ignore[arg-type]
+    return judge(
+        subject(model()),
+        {"base": known(*matches, claims=declared)},
+        [chosen],
+        REFERENCES,
+        no_match=Action.DENY,
+        now=NOW,
+    )
+
+
+def test_every_kind_that_a_word_stands_for_is_one_that_weights_can_show() -> None:
+    kinds = {relation.value for relation in Relation} | {"Identical"}
+    assert set(itertools.chain.from_iterable(KINDS.values())) <= kinds
+    assert UNTOLD - {""} <= kinds
+    assert all(word == word.casefold() for word in KINDS)
+
+
+def test_a_relation_that_the_weights_exclude_is_a_warning_with_both_sides() -> None:
+    verdict = ask(derived("good", "FineTuned"), relation="quantized")
+    assert (verdict.action, verdict.reason) == (Action.WARN, Reason.CLAIM_CONTRADICTED)
+    assert verdict.message == (
+        "model 'base' claims in README.md to be 'quantized' of its base, but its "
+        "weights say it descends from 'good' (FineTuned, p < 1e-40); correct the claim "
+        "(rule 'claims' of policy 'prod')"
+    )
+
+
+def test_equal_weights_exclude_every_other_relation() -> None:
+    same = Match("good", LineageClass.IDENTICAL, log10_p=-99)
+    verdict = ask(same, relation="finetune")
+    assert verdict.reason is Reason.CLAIM_CONTRADICTED
+    assert "has the same weights as 'good'" in verdict.message
+    assert ask(same, relation="copy").action is Action.ALLOW
+
+
+@pytest.mark.parametrize(
+    ("relation", "kind"),
+    [
+        ("finetune", "FineTuned"),
+        ("Finetune", "LoraMerged"),
+        ("quantized", "Quantised"),
+        ("merge", "Merged"),
+        ("finetune", "Quantised"),  # tuned, then quantised: only the first is named
+        ("finetune", "Derived"),
+        ("finetune", ""),
+        ("distilled", "FineTuned"),
+        ("our own way", "FineTuned"),
+        ("adapter", "Adapter"),
+    ],
+)
+def test_a_relation_that_may_hold_passes(relation: str, kind: str) -> None:
+    assert ask(derived("good", kind), relation=relation).action is Action.ALLOW
+
+
+def test_nothing_is_said_of_a_relation_to_a_base_that_was_not_found() -> None:
+    verdict = ask(derived("bad", "FineTuned"), relation="quantized", base="who/knows")
+    assert {cause.reason for cause in verdict.causes} == {Reason.CLAIM_UNVERIFIABLE}
+
+
+def test_no_rule_denies_for_a_relation() -> None:
+    rule = {"name": "claims", "claims": {"contradicted": "Deny"}}
+    found = ask(derived("good", "FineTuned"), relation="quantized", rule=rule)
+    assert found.action is Action.WARN
+
+
+def test_a_base_that_no_weights_show_is_told_with_how_many_were_compared() -> None:
+    verdict = ask(relation="finetune")
+    assert verdict.reason is Reason.CLAIM_CONTRADICTED
+    assert "'good' or any other of the" in verdict.message
+    assert "references they were compared with" in verdict.message
+
+
+@pytest.mark.parametrize("word", sorted(KINDS))
+@pytest.mark.parametrize("kind", [*(relation.value for relation in Relation), "New"])
+def test_the_kind_named_first_never_contradicts_what_all_kinds_allow(
+    word: str, kind: str
+) -> None:
+    """Whatever else holds behind the first kind: no false contradiction."""
+    order = [relation.value for relation in Relation]
+    behind = order[order.index(kind) + 1 :] if kind in order else order
+    if kind == "Copy":
+        behind = []
+    if fits_first(word, kind) is False:
+        assert all(fits(word, [kind, other]) is not True for other in behind)
+
+
+def test_kinds_that_fit_are_seen_among_several() -> None:
+    assert fits("finetune", ["Quantised", "FineTuned"]) is True
+    assert fits("merge", ["Quantised", "FineTuned"]) is False
+    assert fits("merge", ["Derived"]) is None
+    assert fits("distilled", ["FineTuned"]) is None
