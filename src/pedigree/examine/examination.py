@@ -9,7 +9,7 @@ Comparing with known models is done elsewhere; the evidence has no lineage yet.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -26,6 +26,7 @@ from pedigree.evidence import (
     Severity,
     Signatures,
 )
+from pedigree.examine.claims import contradictions
 from pedigree.examine.doubts import doubts
 from pedigree.examine.facts import Facts, Seen, gather
 from pedigree.examine.listing import Listing, Progress, list_model
@@ -271,7 +272,12 @@ def _evidence(
     manifest, fingerprint = listing.manifest, weights.fingerprint
     findings = [
         Finding(remark.reason, Severity(remark.severity), remark.path, remark.message)
-        for remark in (*listing.remarks, *weights.remarks, *facts.remarks)
+        for remark in (
+            *listing.remarks,
+            *weights.remarks,
+            *facts.remarks,
+            *_contradictions(facts, fingerprint),
+        )
     ]
     if weights.error is not None:
         error = weights.error
@@ -307,6 +313,15 @@ def _evidence(
         examined_at=resolution.resolved_at,
         resolutions=(resolution,),
         signatures=signatures,
+    )
+
+
+def _contradictions(facts: Facts, fingerprint: Fingerprint | None) -> Iterable[Remark]:
+    """Declarations that the weights contradict; an adapter's are of its base."""
+    if fingerprint is None or fingerprint.reason:
+        return ()
+    return contradictions(
+        facts.declared, fingerprint.architecture, fingerprint.parameters
     )
 
 

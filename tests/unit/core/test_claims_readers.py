@@ -247,6 +247,23 @@ def test_a_gguf_model_is_examined_with_its_keys(tmp_path: Path) -> None:
     ]
 
 
+def test_a_configuration_of_another_architecture_is_a_finding(tmp_path: Path) -> None:
+    folder = made_models.write(tmp_path, made_models.llama(1))
+    config = json.dumps({"architectures": ["GPT2LMHeadModel"]}).encode()
+    pack = json.dumps({"config": {"paramSize": "8b"}}).encode()
+    lay_out(folder, {"config.json": config, "model-config.json": pack})
+    evidence = examine(
+        parse(f"file://{folder}"),
+        settings=ExamineSettings(sources=SourceSettings()),
+        now=datetime(2026, 1, 2, tzinfo=UTC),
+    ).evidence
+    found = [(f.reason, f.path) for f in evidence.findings]
+    assert found == [
+        ("DeclarationContradicted", "config.json"),
+        ("DeclarationContradicted", "model-config.json"),
+    ]
+
+
 def test_shards_say_one_thing_once_and_other_formats_have_no_such_keys(
     tmp_path: Path,
 ) -> None:
