@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pedigree.cli.failure import EXIT_OK
+from pedigree.cli.far import add_options, usage_words
 from pedigree.cli.models import source_settings, to_ref
 from pedigree.cli.progress import stage_progress
 from pedigree.cli.render import human_bytes, print_json, print_lines, print_table
@@ -53,6 +54,7 @@ def register(subparsers: Any) -> None:
         help="seconds after which no further read begins",
     )
     add_trust_options(parser)
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(
         "--hand-back",
@@ -74,7 +76,7 @@ def _run_here(args: argparse.Namespace) -> int:
     from pedigree.registry import FingerprintStore
 
     roots = tuple(args.file_root) if args.file_root else None
-    sources = dataclasses.replace(source_settings(), file_roots=roots)
+    sources = dataclasses.replace(source_settings(args), file_roots=roots)
     with stage_progress() as progress:
         found = examine(
             to_ref(args.model),
@@ -108,7 +110,7 @@ def _run_for_another(args: argparse.Namespace) -> int:
         raise ConfigError("--store and --hand-back were both given, wanted one of them")
     target, server = Target.parse(args.hand_back), server_from_environment()
     roots = tuple(args.file_root) if args.file_root else None
-    sources = dataclasses.replace(source_settings(), file_roots=roots)
+    sources = dataclasses.replace(source_settings(args), file_roots=roots)
     try:
         with stage_progress() as progress:
             found = examine_to_fit(
@@ -141,6 +143,9 @@ def _document(found: Examination) -> dict[str, Any]:
         },
         "reused": found.reused,
         "bytesRead": found.bytes_read,
+        "bytesKept": found.usage.bytes_kept,
+        "requests": found.usage.requests,
+        "rateLimitedSeconds": round(found.usage.limited_s, 3),
         "seconds": round(found.seconds, 4),
     }
 
@@ -166,5 +171,4 @@ def _print(found: Examination) -> None:
             [(f.severity, f.reason, f.path, f.message) for f in evidence.findings],
         )
     reused = ", fingerprint kept from before" if found.reused else ""
-    size = human_bytes(found.bytes_read)
-    print_lines(f"{size} read, {found.seconds:.2f} s{reused}")
+    print_lines(f"{usage_words(found.usage)}, {found.seconds:.2f} s{reused}")

@@ -9,7 +9,13 @@ from typing import Any
 
 from pedigree.cli.compare_command import describe
 from pedigree.cli.failure import EXIT_OK
-from pedigree.cli.models import FINGERPRINT_SUFFIX, MODEL_HELP, read_subject
+from pedigree.cli.far import add_options
+from pedigree.cli.models import (
+    FINGERPRINT_SUFFIX,
+    MODEL_HELP,
+    read_subject,
+    source_settings,
+)
 from pedigree.cli.render import human_bytes, print_json, print_lines
 from pedigree.errors import ConfigError, quote
 
@@ -47,6 +53,7 @@ def register(subparsers: Any) -> None:
         help="secret of at least 16 bytes that decides what is sampled; only "
         "fingerprints of one salt can be compared",
     )
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -62,7 +69,12 @@ def run(args: argparse.Namespace) -> int:
     from pedigree.fingerprint.spec import Profile
 
     profile = None if args.profile == "auto" else Profile(args.profile)
-    subject = read_subject(args.model, profile=profile, salt=_salt(args.salt))
+    subject = read_subject(
+        args.model,
+        profile=profile,
+        salt=_salt(args.salt),
+        sources=source_settings(args),
+    )
     made = subject.fingerprint
     if args.out is not None:
         from pedigree.registry.files import write_whole

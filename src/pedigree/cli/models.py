@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pedigree.cli.far import with_options
 from pedigree.cli.progress import byte_progress
 from pedigree.errors import SourceRefused
 from pedigree.refs import ModelRef, Scheme, parse
@@ -82,17 +84,21 @@ def to_ref(text: str) -> ModelRef:
     return parse(f"file://{path}")
 
 
-def source_settings() -> SourceSettings:
+def source_settings(args: argparse.Namespace | None = None) -> SourceSettings:
     """Settings of sources for a person on their own machine.
 
     The only place where the command reads the variables of stores.
 
+    Args:
+        args: With the options of :func:`pedigree.cli.far.add_options`, if the command
+            has them.
+
     Raises:
-        ConfigError: ``HF_ENDPOINT`` is no address.
+        ConfigError: A variable or an option cannot be understood.
     """
     from pedigree.sources import SourceSettings
 
-    return SourceSettings.from_env(os.environ)
+    return with_options(SourceSettings.from_env(os.environ), args)
 
 
 def read_subject(
@@ -101,6 +107,7 @@ def read_subject(
     profile: Profile | None = None,
     salt: bytes | None = None,
     hold: bool = True,
+    sources: SourceSettings | None = None,
 ) -> Subject:
     """Read the fingerprint of a model, from its weights or as it was stored.
 
@@ -111,6 +118,7 @@ def read_subject(
         salt: Secret that decides what is sampled, or None.
         hold: Whether the subject can be read from again: it keeps small files in
             memory, up to :data:`~pedigree.cli.held.HELD_MAX_BYTES`, while it lives.
+        sources: How it is read; None for what the environment says.
 
     Raises:
         PedigreeError: The model cannot be had or read.
@@ -124,14 +132,16 @@ def read_subject(
     from pedigree.sources import open_source
     from pedigree.tensors.checkpoint import Checkpoint
 
-    source = HeldSource(open_source(ref, source_settings()))
-    checkpoint = Checkpoint.open(source)
+    settings = source_settings() if sources is None else sources
+    source = HeldSource(open_source(ref, settings))
+    checkpoint = Checkpoint.open(source, settings.limits)
     with byte_progress(f"reading {text}") as progress:
         fingerprint = fingerprint_source(
             source,
             checkpoint=checkpoint,
             profile=profile,
             salt=salt,
+            limits=settings.limits,
             progress=progress,
         )
     return Subject(

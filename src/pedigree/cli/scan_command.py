@@ -18,7 +18,8 @@ from pedigree.cli.comparison import (
 )
 from pedigree.cli.context import features_of, signal_dicts, signal_row
 from pedigree.cli.failure import EXIT_NEGATIVE, EXIT_NOTHING_TO_CHECK, EXIT_OK
-from pedigree.cli.models import MODEL_HELP, Subject, read_subject
+from pedigree.cli.far import add_options
+from pedigree.cli.models import MODEL_HELP, Subject, read_subject, source_settings
 from pedigree.cli.plain_words import CONTEXT_NOTE
 from pedigree.cli.render import human_bytes, print_json, print_lines, print_table
 from pedigree.lineage.classes import LineageClass
@@ -58,6 +59,7 @@ def register(subparsers: Any) -> None:
         help="read a model of any size for the context signals against records of the "
         "kit, which never decide; models up to 67 MB are read unasked",
     )
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     add_fail_on(parser)
     parser.set_defaults(run=run)
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     registry = Registry.open(args.registry)
-    subject = read_subject(args.model)
+    subject = read_subject(args.model, sources=source_settings(args))
     found = scan_registry(
         subject.fingerprint, registry, exhaustive=args.exhaustive, power=args.json
     )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pedigree.errors import ConfigError, quote
@@ -17,6 +17,9 @@ PRIVATE_HOSTS = "PEDIGREE_PRIVATE_HOSTS"
 CACHE = "PEDIGREE_CACHE"
 """Variable that names the folder where received bytes are kept."""
 CACHE_MAX_BYTES = "PEDIGREE_CACHE_MAX_BYTES"
+MEMORY_BYTES = "PEDIGREE_MEMORY_BYTES"
+MEMORY_LEAST_BYTES = 32_000_000
+"""A row of the largest embeddings, decoded, and what is read ahead of it."""
 
 _YES = frozenset({"1", "ON", "YES", "TRUE"})
 """What the Hub's client takes for yes."""
@@ -89,12 +92,13 @@ class SourceSettings:
 
         They are those of :data:`CREDENTIALS`, ``HF_ENDPOINT``,
         ``PEDIGREE_PRIVATE_HOSTS`` (comma separated; unset allows every host, empty
-        none), ``PEDIGREE_CACHE``, ``PEDIGREE_CACHE_MAX_BYTES``, and those of the Hub's
+        none), ``PEDIGREE_CACHE``, ``PEDIGREE_CACHE_MAX_BYTES``,
+        ``PEDIGREE_MEMORY_BYTES``, and those of the Hub's
         client: ``HF_HUB_OFFLINE``, ``HF_HUB_CACHE`` and ``HF_HOME``.
 
         Raises:
-            ConfigError: The endpoint is no http or https address, or the size of the
-                cache no number of bytes.
+            ConfigError: The endpoint is no http or https address, or a size no number
+                of bytes.
         """
         endpoint = (env.get("HF_ENDPOINT") or HUB_ENDPOINT).rstrip("/")
         if not endpoint.startswith(("https://", "http://")):
@@ -108,6 +112,7 @@ class SourceSettings:
             private_hosts=_hosts(env.get(PRIVATE_HOSTS)),
             offline=env.get("HF_HUB_OFFLINE", "").upper() in _YES,
             hub_folder=_hub_folder(env),
+            limits=_memory(env.get(MEMORY_BYTES)),
             cache=_cache(env.get(CACHE), env.get(CACHE_MAX_BYTES)),
             credentials={name: env[name] for name in CREDENTIALS if env.get(name)},
         )
@@ -119,19 +124,36 @@ def _hosts(text: str | None) -> tuple[str, ...] | None:
     return tuple(host.strip() for host in text.split(",") if host.strip())
 
 
-def _cache(folder: str | None, most: str | None) -> CacheSettings | None:
-    if most and not (most.isascii() and most.isdecimal() and len(most) < 16):
+def memory_limits(most_bytes: int, limits: Limits = DEFAULT) -> Limits:
+    """Limits for a process that may hold so many bytes of weights at once.
+
+    Raises:
+        ConfigError: Fewer than any model needs.
+    """
+    if most_bytes < MEMORY_LEAST_BYTES:
         raise ConfigError(
-            f"{CACHE_MAX_BYTES} is {quote(most)}, wanted a number of bytes"
+            f"memory is {most_bytes} bytes, wanted at least {MEMORY_LEAST_BYTES}"
         )
+    return replace(limits, read_max_bytes=most_bytes)
+
+
+def _memory(text: str | None) -> Limits:
+    return memory_limits(_bytes(MEMORY_BYTES, text)) if text else DEFAULT
+
+
+def _bytes(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 16):
+        raise ConfigError(f"{name} is {quote(text)}, wanted a number of bytes")
+    return int(text)
+
+
+def _cache(folder: str | None, most: str | None) -> CacheSettings | None:
     if not folder:
         return None
-    path = Path(folder)
-    return (
-        CacheSettings(folder=path, max_bytes=int(most))
-        if most
-        else CacheSettings(folder=path)
-    )
+    settings = CacheSettings(folder=Path(folder))
+    if not most:
+        return settings
+    return replace(settings, max_bytes=_bytes(CACHE_MAX_BYTES, most))
 
 
 def _hub_folder(env: Mapping[str, str]) -> Path:

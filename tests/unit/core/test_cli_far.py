@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options for far models, and what a command says of its reading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import made_models
+from artifact_world.hub import SimulatedHub, serve
+from pedigree.cli import main
+from pedigree.cli.far import usage_words
+from pedigree.errors import ConfigError
+from pedigree.ranges import Usage
+from pedigree.sources import SourceSettings
+from pedigree.sources.settings import MEMORY_LEAST_BYTES
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedHub]:
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "PEDIGREE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    folder = made_models.write(tmp_path / "m", made_models.llama(5))
+    with serve(SimulatedHub()) as served:
+        served.commit({path.name: path.read_bytes() for path in folder.iterdir()})
+        monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+        yield served
+
+
+def _asked(hub: SimulatedHub) -> int:
+    count = len([each for each in hub.asked if "/api/" not in each.path])
+    hub.asked.clear()
+    return count
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["examine"], ["fingerprint"], ["compare", "hf://org/model"]],
+    ids=lambda command: command[0],
+)
+def test_a_command_reads_nothing_twice_with_a_cache(
+    hub: SimulatedHub,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+) -> None:
+    arguments = [*command, "hf://org/model", "--cache", str(tmp_path / "c"), "--json"]
+    assert main(arguments) == 0
+    assert _asked(hub) > 0
+    first = json.loads(capsys.readouterr().out)
+    assert main(arguments) == 0
+    assert _asked(hub) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert first["bytesRead"] > second["bytesRead"]
+    commit = hub.branches["main"]
+    pinned = [part.replace("org/model", f"org/model@{commit}") for part in arguments]
+    assert main([*pinned, "--offline"]) == 0
+    assert hub.asked == []
+
+
+def test_an_examination_tells_requests_waits_and_what_was_kept(
+    hub: SimulatedHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["examine", "hf://org/model", "--cache", str(tmp_path / "c"), "--json"]
+    main(arguments)
+    first = json.loads(capsys.readouterr().out)
+    assert first["requests"] == len(hub.asked)
+    assert first["rateLimitedSeconds"] == 0
+    main(arguments)
+    second = json.loads(capsys.readouterr().out)
+    assert second["requests"] == len(hub.asked) - first["requests"] == 2
+    assert second["bytesKept"] >= first["bytesKept"]
+    del (
+        first["evidence"]["spec"]["examinedAt"],
+        second["evidence"]["spec"]["examinedAt"],
+    )
+    assert first["evidence"]["spec"] == second["evidence"]["spec"]
+
+
+def test_nothing_is_kept_unless_somebody_asks(
+    hub: SimulatedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert main(["examine", "hf://org/model"]) == 0
+    assert not (tmp_path / "home").exists()
+    monkeypatch.setenv("PEDIGREE_CACHE", str(tmp_path / "cache"))
+    assert main(["examine", "hf://org/model"]) == 0
+    assert any((tmp_path / "cache").rglob("*.log"))
+
+
+def test_what_reading_took_is_one_phrase() -> None:
+    assert usage_words(Usage(bytes_read=0)) == "0 B read"
+    words = usage_words(
+        Usage(requests=7, bytes_read=2_000_000, bytes_kept=3000, limited_s=12.4)
+    )
+    assert words == (
+        "2.0 MB read in 7 requests, 3.0 kB from the cache, "
+        "12 s waited for a busy source"
+    )
+
+
+def test_sizes_of_the_environment_are_numbers_of_bytes() -> None:
+    made = SourceSettings.from_env(
+        {
+            "PEDIGREE_CACHE": "/c",
+            "PEDIGREE_CACHE_MAX_BYTES": "7",
+            "PEDIGREE_MEMORY_BYTES": str(MEMORY_LEAST_BYTES),
+        }
+    )
+    assert made.cache is not None
+    assert (made.cache.folder, made.cache.max_bytes) == (Path("/c"), 7)
+    assert made.limits.read_max_bytes == MEMORY_LEAST_BYTES
+    wrong = {"PEDIGREE_CACHE": "/c", "PEDIGREE_CACHE_MAX_BYTES": "7G"}
+    for env in (wrong, {"PEDIGREE_MEMORY_BYTES": "-1"}):
+        with pytest.raises(ConfigError, match="wanted a number of bytes"):
+            SourceSettings.from_env(env)
+
+
+def test_too_little_memory_is_a_wrong_setting(
+    hub: SimulatedHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["examine", "hf://org/model", "--memory", "1000"]) == 2
+    assert "memory is 1000 bytes, wanted at least" in capsys.readouterr().err
+    assert hub.asked == []
