@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pedigree explain``: what a test, a verdict or a signal is, in plain words."""
+"""``pedigree explain``: what a test, verdict, signal, finding or control is."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 from pedigree.cli.failure import EXIT_OK
+from pedigree.cli.findings import control_lines
 from pedigree.cli.plain_words import CLASSES, CONTEXT_NOTE, FORENSICS, SIGNALS, TESTS
 from pedigree.cli.render import print_json, print_table
+from pedigree.errors import ConfigError, quote
 
 SCHEMA = "pedigree.dev/explain/v1"
 
@@ -23,15 +27,18 @@ class Topic:
 
     Attributes:
         name: As it is asked for.
-        kind: ``test``, ``forensics``, ``verdict`` or ``context``.
+        kind: ``test``, ``forensics``, ``verdict``, ``context``, ``finding`` or
+            ``control``.
         plain: In plain words.
-        module: Whose docstring has the definition; empty if there is no more to say.
+        module: Whose docstring has the definition; empty if there is none.
+        more: What else there is to say, as lines.
     """
 
     name: str
     kind: str
     plain: str
     module: str = ""
+    more: tuple[str, ...] = ()
 
 
 def topics() -> dict[str, Topic]:
@@ -44,21 +51,61 @@ def topics() -> dict[str, Topic]:
             Topic(name, "context", f"{plain} {CONTEXT_NOTE}", module)
             for name, (module, plain) in SIGNALS.items()
         ),
+        *_findings(),
+        *_controls(),
     ]
     return {topic.name: topic for topic in found}
+
+
+def _findings() -> Iterator[Topic]:
+    from pedigree.evidence.controls import catalogue
+
+    known = catalogue()
+    for reason, guidance in known.findings.items():
+        lines = control_lines(guidance.controls)
+        yield Topic(
+            reason,
+            "finding",
+            f"{guidance.subject}. What to do: {guidance.advice}",
+            more=(
+                "It is evidence for:",
+                *(f"  {line}" for line in lines),
+                known.notice,
+            ),
+        )
+
+
+def _controls() -> Iterator[Topic]:
+    from pedigree.evidence.controls import catalogue
+
+    known = catalogue()
+    for control in known.controls.values():
+        source = known.frameworks[control.framework]
+        yield Topic(
+            control.id,
+            "control",
+            f"{control.text}. {source.title} {source.version}, {source.date}.",
+            more=(
+                f"Source: {source.url}, {source.read}, checked {known.checked}. "
+                f"{source.note}",
+                "Findings that count for it:",
+                *(f"  {reason}" for reason in known.evidence_for(control.id)),
+                known.notice,
+            ),
+        )
 
 
 def register(subparsers: Any) -> None:
     """Add the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "explain",
-        help="say what a test, a verdict or a signal is",
+        help="say what a test, a verdict, a signal, a finding or a control is",
         description="Say in plain words what a test, a verdict or a context signal is, "
-        "then how it is defined. Without a name, list what can be explained.",
+        "then how it is defined; of a finding what to do about it and which controls "
+        "it is evidence for; of a control which findings count for it. Without a name, "
+        "list what can be explained.",
     )
-    parser.add_argument(
-        "name", metavar="NAME", nargs="?", choices=sorted(topics()), default=None
-    )
+    parser.add_argument("name", metavar="NAME", nargs="?", default=None)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -69,14 +116,32 @@ def run(args: argparse.Namespace) -> int:
     if args.name is None:
         _list(found, as_json=args.json)
         return EXIT_OK
-    topic = found[args.name]
-    text = definition(topic)
+    topic = _asked(args.name, found)
+    text = "\n".join(topic.more) or definition(topic)
     if args.json:
         print_json({"schema": SCHEMA, "test": topic.name, **_dict(topic), "text": text})
     else:
         lines = [f"{topic.name} ({topic.kind})", "", topic.plain]
         sys.stdout.write("\n".join([*lines, *(["", text] if text else []), ""]))
     return EXIT_OK
+
+
+def _asked(name: str, found: dict[str, Topic]) -> Topic:
+    """The topic of a name; case does not count.
+
+    Raises:
+        ConfigError: There is none (``UnknownTopic``).
+    """
+    folded = {topic.casefold(): topic for topic in found}
+    if name.casefold() in folded:
+        return found[folded[name.casefold()]]
+    near = difflib.get_close_matches(name.casefold()[:80], folded, n=3, cutoff=0.5)
+    meant = ", ".join(folded[word] for word in near)
+    raise ConfigError(
+        f"there is nothing called {quote(name, 80)} to explain",
+        reason="UnknownTopic",
+        hint=f"try {meant}" if meant else "run pedigree explain to list everything",
+    )
 
 
 def definition(topic: Topic) -> str:
