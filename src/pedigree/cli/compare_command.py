@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pedigree.cli.chat_templates import ComparedTemplates, compared_templates
 from pedigree.cli.claimed import JudgedClaim, judged_claims
 from pedigree.cli.comparison import (
     add_fail_on,
@@ -21,8 +22,8 @@ from pedigree.cli.comparison import (
 )
 from pedigree.cli.context import context_of, signal_dicts, signal_row
 from pedigree.cli.failure import EXIT_NEGATIVE, EXIT_OK
-from pedigree.cli.heatmap import heatmap
 from pedigree.cli.far import add_options
+from pedigree.cli.heatmap import heatmap
 from pedigree.cli.models import MODEL_HELP, Subject, read_subject, source_settings
 from pedigree.cli.plain_words import CONTEXT_NOTE
 from pedigree.cli.render import human_bytes, print_json, print_lines, print_table
@@ -43,6 +44,7 @@ class Report:
         b: Second model.
         found: What the weights say.
         claims: What the files say, held against it.
+        templates: The chat templates of both.
         context: Signals that never decide; empty if there are no files.
         seconds: By stage, wall time.
     """
@@ -51,6 +53,7 @@ class Report:
     b: Subject
     found: Comparison
     claims: list[JudgedClaim]
+    templates: ComparedTemplates
     context: tuple[ContextSignal, ...]
     seconds: dict[str, float]
 
@@ -120,6 +123,7 @@ def _examined(args: argparse.Namespace) -> Report:
     found = compare(a.fingerprint, b.fingerprint)
     compared = time.perf_counter()
     claims = judged_claims(a, b, found)
+    templates = compared_templates(a, b)
     signals = context_of(a, b, asked=args.context)
     seconds = {
         "a": a.seconds,
@@ -127,7 +131,7 @@ def _examined(args: argparse.Namespace) -> Report:
         "tests": compared - started,
         "context": time.perf_counter() - compared,
     }
-    return Report(a, b, found, claims, signals, seconds)
+    return Report(a, b, found, claims, templates, signals, seconds)
 
 
 def _document(report: Report) -> dict[str, Any]:
@@ -148,6 +152,7 @@ def _document(report: Report) -> dict[str, Any]:
             }
             for claim in report.claims
         ],
+        "chatTemplates": report.templates.to_dict(),
         "context": signal_dicts(report.context),
         "bytesRead": report.bytes_read,
         "seconds": round(sum(report.seconds.values()), 4),
@@ -172,6 +177,8 @@ def _print(report: Report) -> None:
     if found.layer_map is not None:
         print_lines(*heatmap(found.layer_map), "")
     _print_claims(report.claims)
+    if line := report.templates.line():
+        print_lines(line, "")
     _print_context(report.context)
     stages = ", ".join(f"{name} {s:.2f} s" for name, s in report.seconds.items())
     total = sum(report.seconds.values())

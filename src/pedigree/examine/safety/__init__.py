@@ -34,7 +34,7 @@ def facts(seen: Seen) -> Facts:
         SourceError: The bytes could not be had.
     """
     listing = seen.listing
-    texts = Texts(seen)
+    texts = Texts(seen.source, seen.limits, listing.held)
     told_already = {remark.path for remark in listing.remarks}
     if not {SAFETENSORS, GGUF} & set(listing.formats):
         # Pickles are what was read, and their reader tells of them.

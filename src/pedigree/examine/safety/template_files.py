@@ -8,6 +8,7 @@ at, and two that disagree are told.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
@@ -16,6 +17,8 @@ from typing import Any, NamedTuple
 from pedigree.errors import ArtifactError, quote
 from pedigree.examine.safety.sightings import Sighting
 from pedigree.examine.safety.texts import Texts
+from pedigree.limits import Limits
+from pedigree.ranges import ModelSource
 from pedigree.tensors.remarks import ERROR, WARNING, Declared
 
 CLAIM = "chatTemplate"
@@ -78,6 +81,24 @@ def template_facts(
         Declared(CLAIM, digest, _source(template)) for digest, template in found.items()
     ]
     return declared[:CLAIMS_MAX], sightings
+
+
+def templates_of(
+    source: ModelSource, metadata: Mapping[str, Mapping[str, str]], limits: Limits
+) -> dict[str, str]:
+    """Digest of each template of a model by where it stands; none is parsed.
+
+    Args:
+        source: The model.
+        metadata: What files of weights say of themselves, by path.
+        limits: Bounds.
+
+    Raises:
+        SourceError: The bytes could not be had.
+    """
+    texts = Texts(source, limits)
+    found = itertools.islice(_templates(texts, metadata, []), TEMPLATES_MAX)
+    return {_source(template): template_digest(template.text) for template in found}
 
 
 def template_digest(text: str) -> str:

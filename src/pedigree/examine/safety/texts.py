@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pedigree.errors import ArtifactError, quote
-from pedigree.examine.seen import Seen
+from pedigree.limits import Limits
+from pedigree.manifest import is_ignored
+from pedigree.ranges import ModelSource
 from pedigree.tensors.strictjson import load
 
 JSON_MAX_BYTES = 8 << 20
@@ -18,15 +22,26 @@ class Texts:
     """The small files of one model.
 
     Args:
-        seen: What the examination has.
+        source: The model.
+        limits: Bounds.
+        held: Files that are at hand, by path.
 
     Attributes:
         sizes: Bytes of every file that is part of the model, by path.
     """
 
-    def __init__(self, seen: Seen) -> None:
-        self._seen = seen
-        self.sizes = {file.path: file.size for file in seen.listing.manifest.files}
+    def __init__(
+        self,
+        source: ModelSource,
+        limits: Limits,
+        held: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> None:
+        self._source, self._limits, self._held = source, limits, held
+        self.sizes = {
+            entry.path: entry.size
+            for entry in source.files()
+            if not is_ignored(entry.path)
+        }
         self._read: dict[str, Any] = {}
 
     def whole(self, path: str, most: int) -> bytes:
@@ -43,8 +58,8 @@ class Texts:
                 reason="LimitExceeded",
                 path=path,
             )
-        held = self._seen.listing.held.get(path)
-        return self._seen.source.open(path).read(0, size) if held is None else held
+        held = self._held.get(path)
+        return self._source.open(path).read(0, size) if held is None else held
 
     def json(self, path: str) -> Any:
         """What a JSON file says; parsed once.
@@ -54,7 +69,7 @@ class Texts:
             SourceError: The bytes could not be had.
         """
         if path not in self._read:
-            allowed = min(JSON_MAX_BYTES, self._seen.limits.json_max_bytes)
+            allowed = min(JSON_MAX_BYTES, self._limits.json_max_bytes)
             self._read[path] = load(
                 self.whole(path, allowed),
                 what="configuration",
