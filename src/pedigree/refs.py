@@ -30,12 +30,14 @@ _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,62}")
 _KEY = re.compile(r"[A-Za-z0-9!_.*'()=+,$ /-]{1,900}")
 _VERSION = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}")
-_REGISTRY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}(?::[0-9]{1,5})?")
 _ARTIFACT = re.compile(
     r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
 )
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}(?::[0-9]{1,5})?")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"({_LABEL}(?:\.{_LABEL})*)(?::([0-9]{{1,5}}))?")
+_HOST_MAX_CHARS = 253
+"""Longer names, and longer labels, cannot be looked up (RFC 1035, 2.3.4)."""
 _URL_PATH = re.compile(r"/[A-Za-z0-9%._~!$&'()*+,;=:/-]{1,900}")
 _CLAIM = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 
@@ -168,7 +170,7 @@ def _parse_oci(text: str, rest: str) -> ModelRef:
     place, at, digest = rest.partition("@")
     registry, _, name = place.partition("/")
     name, colon, tag = name.partition(":")
-    if not _REGISTRY.fullmatch(registry):
+    if not _is_host(registry):
         _refuse(text, "registry", registry, "host or host:port")
     if not _ARTIFACT.fullmatch(name) or len(name) > 255:
         _refuse(text, "name", name, "lower-case path parts")
@@ -183,7 +185,7 @@ def _parse_oci(text: str, rest: str) -> ModelRef:
 def _parse_https(text: str, rest: str) -> ModelRef:
     place, at, digest = rest.partition("@")
     host, slash, path = place.partition("/")
-    if not _HOST.fullmatch(host):
+    if not _is_host(host):
         _refuse(text, "host", host, "host or host:port, without user and password")
     if not _URL_PATH.fullmatch(slash + path) or not _is_plain(path):
         _refuse(text, "path", slash + path, "the path of a file, without query")
@@ -208,6 +210,16 @@ def _inside(text: str, rest: str) -> tuple[str, str | None]:
     if mark and (not within.isprintable() or not _is_plain(within) or "\\" in within):
         _refuse(text, "file or folder", within, "a plain path without '.' and '..'")
     return place, within or None
+
+
+def _is_host(text: str) -> bool:
+    """Whether it is a name that can be looked up, with a port that can be one."""
+    match = _HOST.fullmatch(text)
+    return (
+        match is not None
+        and len(match[1]) <= _HOST_MAX_CHARS
+        and 0 < int(match[2] or 1) < 1 << 16
+    )
 
 
 def _is_plain(path: str) -> bool:

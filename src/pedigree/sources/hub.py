@@ -98,6 +98,7 @@ def client(settings: SourceSettings, endpoint: str, **more: Any) -> Exchange:
             module.StreamError,
             OfflineModeIsEnabled,
             OSError,
+            UnicodeError,  # of a host whose name no name service could know
         ),
         timeout_errors=(module.TimeoutException, TimeoutError),
         endpoint=endpoint,
@@ -286,10 +287,17 @@ def _next_page(link: str, address: str, exchange: Exchange) -> str | None:
     match = _NEXT.search(link)
     if not match:
         return None
-    target: str = urljoin(address, match[1])
-    if target.startswith(HUB_ENDPOINT + "/"):
-        target = f"{exchange.endpoint}{target.removeprefix(HUB_ENDPOINT)}"
-    if origin(target) != origin(exchange.endpoint):
+    try:
+        target: str = urljoin(address, match[1])
+        if target.startswith(HUB_ENDPOINT + "/"):
+            target = f"{exchange.endpoint}{target.removeprefix(HUB_ENDPOINT)}"
+        elsewhere = origin(target) != origin(exchange.endpoint)
+    except ValueError as error:  # such as a port that is no number
+        raise SourceUnavailable(
+            f"Hub continues its list at {quote(match[1], 96)}, no address: {error}",
+            reason="BadAnswer",
+        ) from error
+    if elsewhere:
         raise SourceRefused(
             f"Hub continues its list at {shown(target)}, wanted its own address",
             reason="RedirectRefused",

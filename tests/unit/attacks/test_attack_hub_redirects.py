@@ -14,7 +14,7 @@ import pytest
 from artifact_world.hub import Fault, SimulatedHub, serve
 from artifact_world.weights import matrix, weights
 from pedigree import refs
-from pedigree.errors import SourceRefused
+from pedigree.errors import SourceError, SourceRefused
 from pedigree.ranges import ModelSource
 from pedigree.sources import SourceSettings, open_source
 from pedigree.sources.answers import check_redirect, shown
@@ -141,6 +141,17 @@ def test_a_redirect_to_nowhere_is_refused(hub: SimulatedHub, location: str) -> N
     with pytest.raises(SourceRefused) as caught:
         _open(hub).open("model.safetensors").read(0, 100)
     assert caught.value.reason == "RedirectRefused"
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, "b" * 64 + ".c"])
+def test_a_redirect_to_a_name_that_cannot_be_looked_up_is_an_answer_of_ours(
+    hub: SimulatedHub, host: str
+) -> None:
+    headers = {"Location": f"http://{host}/x"}
+    hub.faults.append(Fault("/resolve/", status=302, headers=headers))
+    with pytest.raises(SourceError) as caught:
+        _open(hub).open("model.safetensors").read(0, 100)
+    assert caught.value.reason == "Unreachable"
 
 
 def test_messages_hold_no_token_and_no_signature(hub: SimulatedHub) -> None:

@@ -22,6 +22,10 @@ INPUTS = 400
 SECONDS_MAX = 4.0
 
 FOUND: list[tuple[str, bytes]] = [
+    ("places", b"https://host:99999/a.gguf"),
+    ("places", b"oci://host:99999/a"),
+    ("hub-tree", b'<http://a:99999/>; rel="next"\n[]'),
+    ("hub-tree", b'<http://[a/>; rel="next"\n[]'),
     ("vocabulary", b"[]"),
     ("tokenizer", b'{"added_tokens":[{"id":3,"content":"a"}],"model":{"vocab":[]}}'),
     ("tokenizer-context", b'{"model":{"type":"Unigram","vocab":[[[],0]]}}'),
