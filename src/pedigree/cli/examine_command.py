@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from pedigree.cli.failure import EXIT_OK
 from pedigree.cli.far import add_options, usage_words
+from pedigree.cli.findings import finding_dicts, print_findings
 from pedigree.cli.models import source_settings, to_ref
 from pedigree.cli.progress import stage_progress
-from pedigree.cli.render import human_bytes, print_json, print_lines, print_table
+from pedigree.cli.render import human_bytes, print_json, print_lines
 from pedigree.cli.signers import add_trust_options, told, trust_of
 from pedigree.errors import ConfigError, PedigreeError
 
@@ -55,6 +56,11 @@ def register(subparsers: Any) -> None:
     )
     add_trust_options(parser)
     add_options(parser)
+    parser.add_argument(
+        "--controls",
+        action="store_true",
+        help="list the controls that each kind of finding is evidence for",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(
         "--hand-back",
@@ -88,9 +94,10 @@ def _run_here(args: argparse.Namespace) -> int:
             progress=progress,
         )
     if args.json:
-        print_json(_document(found))
+        findings = finding_dicts(found.evidence.findings)
+        print_json({**_document(found), "findings": findings})
     else:
-        _print(found)
+        _print(found, controls=args.controls)
     return EXIT_OK
 
 
@@ -150,7 +157,7 @@ def _document(found: Examination) -> dict[str, Any]:
     }
 
 
-def _print(found: Examination) -> None:
+def _print(found: Examination, *, controls: bool) -> None:
     evidence = found.evidence
     fingerprint = str(evidence.fingerprint or "none: the weights cannot be read")
     signatures = evidence.signatures.found if evidence.signatures else ()
@@ -165,10 +172,6 @@ def _print(found: Examination) -> None:
         *(f"claims       {c.field}: {c.value} ({c.source})" for c in evidence.claims),
         *(f"signature    {told(item)}" for item in signatures),
     )
-    if evidence.findings:
-        print_table(
-            ("severity", "finding", "path", "message"),
-            [(f.severity, f.reason, f.path, f.message) for f in evidence.findings],
-        )
+    print_findings(evidence.findings, controls=controls)
     reused = ", fingerprint kept from before" if found.reused else ""
     print_lines(f"{usage_words(found.usage)}, {found.seconds:.2f} s{reused}")

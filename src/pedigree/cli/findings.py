@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SHOWN_MAX = 10
 """Findings of one reason that are printed; the JSON document has all that are kept."""
+TOLD_MAX = 100
+"""Findings in a JSON document, the most severe first."""
 _INDENT = "  "
 
 
@@ -61,8 +63,8 @@ def control_lines(controls: Iterable[Control]) -> list[str]:
     return [f"{framework}: {', '.join(found)}" for framework, found in ids.items()]
 
 
-def finding_dicts(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """JSON form of findings with what is known about their reasons."""
+def finding_dicts(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """JSON form of the first findings, with what is known about their reasons."""
     from pedigree.evidence.controls import guidance
 
     return [
@@ -73,7 +75,7 @@ def finding_dicts(findings: Iterable[Finding]) -> list[dict[str, Any]]:
             "message": finding.message,
             **guidance_dict(guidance(finding.reason)),
         }
-        for finding in findings
+        for finding in findings[:TOLD_MAX]
     ]
 
 

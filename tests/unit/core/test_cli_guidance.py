@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+import made_models
 from pedigree.cli import main
 from pedigree.cli.findings import SHOWN_MAX, finding_dicts, print_findings
 from pedigree.evidence import Finding, Severity
@@ -86,6 +88,24 @@ def test_programs_get_advice_and_controls_with_each_finding() -> None:
     assert told["advice"] == known.advice
     assert {"framework", "id", "text"} == set(told["controls"][0])
     assert len(told["controls"]) == len(known.controls)
+
+
+def test_examine_tells_advice_and_on_demand_controls(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made_models.write(tmp_path, made_models.llama(1))
+    (folder / "modeling.py").write_bytes(b"")
+    known = guidance("CodeInModel")
+    assert known is not None
+    assert main(["examine", str(folder), "--controls"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"advice: {known.advice}" in text
+    assert "OWASP-LLM-2026: LLM04:2026" in text
+    assert main(["examine", str(folder)]) == 0
+    assert "LLM04:2026" not in capsys.readouterr().out
+    assert main(["examine", str(folder), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (told["reason"], told["advice"]) == ("CodeInModel", known.advice)
 
 
 def test_explain_says_what_a_finding_is_evidence_for(
