@@ -42,7 +42,9 @@ from pedigree.evidence.stored import (
     to_status,
 )
 from pedigree.evidence.terms import (
+    ESCAPED,
     UNCOMPARED_WEIGHTS,
+    UNREAD_WEIGHTS,
     Claim,
     Evidence,
     Finding,
@@ -57,6 +59,7 @@ from pedigree.evidence.terms import (
 __all__ = [
     "API_VERSION",
     "CLAIMS_MAX",
+    "ESCAPED",
     "FINDINGS_MAX",
     "FORMATS_MAX",
     "GROUP",
@@ -71,6 +74,7 @@ __all__ = [
     "SIGNATURES_MAX",
     "SOURCES_MAX",
     "UNCOMPARED_WEIGHTS",
+    "UNREAD_WEIGHTS",
     "URI_MAX_CHARS",
     "VALUE_MAX_CHARS",
     "VERSION",

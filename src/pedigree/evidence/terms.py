@@ -23,6 +23,10 @@ class Severity(StrEnum):
 
 UNCOMPARED_WEIGHTS = "UncomparedWeights"
 """Reason of the finding that a good part of the weights escapes every test."""
+UNREAD_WEIGHTS = "UnreadWeights"
+"""Reason of the finding that a file of weights belongs to no model that was read."""
+ESCAPED = frozenset({UNCOMPARED_WEIGHTS, UNREAD_WEIGHTS})
+"""Reasons of findings after which nobody knows where all weights come from."""
 
 
 @dataclass(frozen=True, slots=True)

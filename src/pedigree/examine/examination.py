@@ -18,7 +18,7 @@ from pedigree import __version__
 from pedigree.digests import Digest
 from pedigree.errors import ArtifactError, SourceUnavailable, quote
 from pedigree.evidence import (
-    UNCOMPARED_WEIGHTS,
+    ESCAPED,
     Claim,
     Evidence,
     Finding,
@@ -290,7 +290,7 @@ def _evidence(
     findings.sort(
         key=lambda f: (
             _WEIGHT[f.severity],
-            f.reason != UNCOMPARED_WEIGHTS,
+            f.reason not in ESCAPED,
             f.reason,
             f.path,
         )

@@ -95,7 +95,7 @@ def list_model(source: ModelSource, progress: Progress | None = None) -> Listing
             done += entry.size
             if progress is not None:
                 progress("hash", done, total)
-    remarks.extend(_unsupported(formats))
+    remarks.extend(_not_read(formats))
     return Listing(
         manifest=Manifest.of(files),
         formats=tuple(sorted(formats)) or (NONE,),
@@ -177,20 +177,35 @@ def _hidden(path: str, form: str) -> Remark:
     )
 
 
-def _unsupported(formats: dict[str, str]) -> list[Remark]:
+def _not_read(formats: dict[str, str]) -> list[Remark]:
+    """Told for each format but the one that was read, with one of its files."""
     read = next((form for form in OPENERS if form in formats), None)
     return [
-        Remark(
-            "UnsupportedFormat",
-            path,
-            f"weights in {quote(path)} are {form}, which was not read; "
-            + (
-                f"only the {read} beside them were compared"
-                if read
-                else "publish them as safetensors"
-            ),
-            WARNING if read else ERROR,
-        )
+        _beside(path, form, read) if form in OPENERS else _unsupported(path, form, read)
         for form, path in sorted(formats.items())
         if form != read
     ]
+
+
+def _beside(path: str, form: str, read: str | None) -> Remark:
+    return Remark(
+        "UnreadFormat",
+        path,
+        f"weights in {quote(path)} are {form}, which is read where it stands alone; "
+        f"of this model only the {read} was compared, name the file in a reference "
+        "of its own to compare it too",
+    )
+
+
+def _unsupported(path: str, form: str, read: str | None) -> Remark:
+    return Remark(
+        "UnsupportedFormat",
+        path,
+        f"weights in {quote(path)} are {form}, which is not read; "
+        + (
+            f"only the {read} beside them was compared"
+            if read
+            else "publish them as safetensors"
+        ),
+        WARNING if read else ERROR,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pedigree.evidence import UNCOMPARED_WEIGHTS, Match
+from pedigree.evidence import ESCAPED, Match
 from pedigree.policy import wording
 from pedigree.policy.case import Case, Descent
 from pedigree.policy.references import Reference, Trust
@@ -18,6 +18,9 @@ from pedigree.policy.terms import (
     FormatsRule,
 )
 from pedigree.policy.verdict import Cause, Reason
+
+READ_FIRST = (Format.SAFETENSORS, Format.GGUF, Format.PYTORCH)
+"""Of several formats the first of these is read, the others are not."""
 
 
 def names_reference(wanted: Ancestors, reference: Reference) -> bool:
@@ -126,9 +129,7 @@ def _uncompared(case: Case) -> Iterator[Cause]:
     evidence = case.facts.evidence
     if evidence is None:
         return
-    found = [
-        item.message for item in evidence.findings if item.reason == UNCOMPARED_WEIGHTS
-    ]
+    found = [item.message for item in evidence.findings if item.reason in ESCAPED]
     if unread := _unread(case, evidence.formats):
         found.append(f"it also stores weights as {wording.some(unread)}, not read here")
     if found:
@@ -143,7 +144,9 @@ def _unread(case: Case, formats: Iterable[str]) -> list[str]:
     """Formats nobody read; a rule on formats has decided about them by itself."""
     if any(isinstance(rule, FormatsRule) for rule in case.policy.rules):
         return []
-    return sorted({*formats} - {Format.SAFETENSORS.value, Format.NONE.value})
+    found = {*formats}
+    read = next((form.value for form in READ_FIRST if form.value in found), "")
+    return sorted(found - {read, Format.NONE.value})
 
 
 def _uncomparable(case: Case) -> Iterator[Cause]:

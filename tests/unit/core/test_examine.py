@@ -172,13 +172,16 @@ def test_a_broken_model_is_not_kept(tmp_path: Path) -> None:
 
 def test_formats_that_are_not_read_are_told(tmp_path: Path) -> None:
     files = {"model.safetensors": ONE, "pytorch_model.bin": b"x", "q.gguf": b"y"}
+    files["model.onnx"] = b"z"
     evidence = _examine(tmp_path, files).evidence
-    assert evidence.formats == ("gguf", "pytorch", "safetensors")
+    assert evidence.formats == ("gguf", "onnx", "pytorch", "safetensors")
     assert [(f.reason, f.severity, f.path) for f in evidence.findings] == [
         ("UnknownArchitecture", Severity.WARNING, ""),  # one lone tensor
-        ("UnsupportedFormat", Severity.WARNING, "pytorch_model.bin"),
-        ("UnsupportedFormat", Severity.WARNING, "q.gguf"),
+        ("UnreadFormat", Severity.WARNING, "pytorch_model.bin"),
+        ("UnreadFormat", Severity.WARNING, "q.gguf"),
+        ("UnsupportedFormat", Severity.WARNING, "model.onnx"),
     ]
+    assert "only the safetensors was compared" in evidence.findings[1].message
 
 
 def test_a_model_in_an_unread_format_alone_is_an_error(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ import pytest
 from pedigree.digests import sha256
 from pedigree.evidence import Finding, Match, Severity
 from pedigree.lineage.classes import Direction, LineageClass
+from pedigree.policy.ancestry import READ_FIRST
 from pedigree.policy.evaluate import judge
 from pedigree.policy.facts import FactState, ModelFacts
 from pedigree.policy.references import Reference, Trust, current_registry_digest
 from pedigree.policy.rules import BrokenPolicy, Policy
 from pedigree.policy.subject import Subject
 from pedigree.policy.verdict import Action, Reason, Result, Verdict
+from pedigree.tensors.opening import OPENERS
 from worlds.policies import (
     ALLOW_GOOD,
     CLAIMS,
@@ -349,8 +351,18 @@ def test_an_expected_digest_may_be_that_of_a_signature() -> None:
 ASIDE = Finding("UncomparedWeights", Severity.WARNING, "", "9 tensors have no role")
 
 
+UNREAD = Finding("UnreadWeights", Severity.WARNING, "b/q.gguf", "was not compared")
+
+
 @pytest.mark.parametrize(
-    "beside", [{"findings": (ASIDE,)}, {"formats": ("pytorch", "safetensors")}]
+    "beside",
+    [
+        {"findings": (ASIDE,)},
+        {"findings": (UNREAD,), "formats": ("gguf",)},
+        {"formats": ("pytorch", "safetensors")},
+        {"formats": ("gguf", "safetensors")},
+        {"formats": ("gguf", "pytorch")},
+    ],
 )
 @pytest.mark.parametrize("says", ["Deny", "Warn", "Hold"])
 def test_weights_that_nobody_compared_make_the_lineage_inconclusive(
@@ -364,12 +376,24 @@ def test_weights_that_nobody_compared_make_the_lineage_inconclusive(
     assert plain.action is Action.ALLOW
 
 
+@pytest.mark.parametrize("form", list(READ_FIRST))
+def test_the_one_format_that_was_read_leaves_no_doubt(form: str) -> None:
+    verdict = ask(known(derived("good"), formats=(form,)), policy(ALLOW_GOOD))
+    assert verdict.action is Action.ALLOW
+
+
+def test_policies_and_readers_agree_on_what_is_read_first() -> None:
+    assert [form.value for form in READ_FIRST] == list(OPENERS)
+
+
 def test_a_rule_on_formats_decides_about_formats_by_itself() -> None:
     both = {"name": "formats", "formats": {"allowed": ["safetensors", "pytorch"]}}
     facts = known(derived("good"), formats=("pytorch", "safetensors"))
     assert ask(facts, policy(ALLOW_GOOD, both)).action is Action.ALLOW
     refused = ask(facts, policy(ALLOW_GOOD, FORMATS))
     assert reasons(refused) == [Reason.FORMAT_NOT_ALLOWED]
+    file = known(derived("good"), findings=(UNREAD,), formats=("safetensors",))
+    assert reasons(ask(file, policy(ALLOW_GOOD, both))) == [Reason.LINEAGE_INCONCLUSIVE]
 
 
 def test_an_unsound_artifact_is_denied_with_the_finding_in_words() -> None:
