@@ -8,7 +8,8 @@ Runs each target in turn, guided by coverage where atheris is installed, else wi
 project's own mutator, which gives the same inputs for the same seed.  ``--executions``
 and ``--seconds`` are of each target.  Prints one JSON document, and ends with 1 if
 there are findings; their inputs are in ``FOLDER/findings``.  ``--keep`` adds to the
-corpus in ``tests/data/corpus`` what reaches more of a parser than it does now.
+corpus in ``tests/data/corpus`` what reaches more of a parser than it does now; with
+``--executions 0`` from what earlier runs left in ``FOLDER``.
 """
 
 from __future__ import annotations
@@ -116,6 +117,8 @@ def keep(target: Target, work: Path) -> int:
         Files in the corpus afterwards.
     """
     kept, found = CORPUS / target.name, work / "corpus" / target.name
+    if not found.is_dir():
+        return len(corpus(target))
     kept.mkdir(parents=True, exist_ok=True)
     room = _CORPUS_FILES_MAX - sum(1 for _ in kept.iterdir())
     known = {path.read_bytes() for path in kept.iterdir()} | set(target.seeds())
@@ -157,8 +160,10 @@ def main() -> int:
     rows = {}
     for name in names:
         target = TARGETS[name]
-        row = (guided if use_atheris else plain)(target, work, options)
-        row["perSecond"] = round(row["executions"] / max(row["seconds"], 0.1))
+        row: dict[str, Any] = {"executions": 0, "findings": {}}
+        if options.executions:
+            row = (guided if use_atheris else plain)(target, work, options)
+            row["perSecond"] = round(row["executions"] / max(row["seconds"], 0.1))
         if options.keep and use_atheris:
             row["kept"] = keep(target, work)
         rows[name] = row
