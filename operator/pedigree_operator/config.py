@@ -48,6 +48,8 @@ class Config:
         examine_memory_bytes: ``PEDIGREE_EXAMINE_MEMORY_BYTES``: address space of one
             examination (RLIMIT_AS); 0 sets no limit.
         resync_s: ``PEDIGREE_RESYNC_S``: how often everything is listed again.
+        trust: ``PEDIGREE_TRUST``: folder of the keys and certificates of those whose
+            signatures are believed; None believes nobody.
         volumes: ``PEDIGREE_VOLUME_...``: how volume claims are read, if at all.
     """
 
@@ -67,6 +69,7 @@ class Config:
     examine_deadline_s: float = 900.0
     examine_memory_bytes: int = 0
     resync_s: float = 300.0
+    trust: Path | None = None
     volumes: VolumeSettings = field(default_factory=VolumeSettings)
 
     @classmethod
@@ -107,6 +110,7 @@ class Config:
                 "PEDIGREE_EXAMINE_MEMORY_BYTES", 0, least=0, most=2**50
             ),
             resync_s=env.seconds("PEDIGREE_RESYNC_S", 300.0, least=0.1, most=WEEK_S),
+            trust=env.path("PEDIGREE_TRUST"),
             volumes=VolumeSettings.from_env(env),
         )
 

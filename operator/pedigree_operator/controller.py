@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from pedigree.digests import Digest
 from pedigree.errors import LedgerError, PedigreeError, SourceError
+from pedigree.evidence import NO_TRUST
 from pedigree.policy.verdict import Action
 from pedigree_operator.access import sources_in
 from pedigree_operator.cache import Cache
@@ -50,6 +52,7 @@ class Controller:
         metrics: Counts.
         now: Wall clock.
         no_match: What becomes of objects that no policy matches.
+        trusted_signers: Digest of the set of signers whose signatures are believed.
     """
 
     def __init__(
@@ -58,13 +61,14 @@ class Controller:
         metrics: Metrics,
         now: Callable[[], datetime],
         no_match: Action,
+        trusted_signers: Digest = NO_TRUST,
     ) -> None:
         self._cluster = cluster
         self._metrics = metrics
         self._now = now
         self._no_match = no_match
         self.queue: WorkQueue[Key] = WorkQueue(time.monotonic)
-        self.index = Index()
+        self.index = Index(trusted_signers)
         self.cache = Cache(time.monotonic, self._changed)
         self._effects: Effects
         self._lookups: Lookups
@@ -144,6 +148,7 @@ class Controller:
             self._add_stale()
             self._add_deployments("")
         elif key.kind in POLICIES:
+            self._add_stale()  # one that asks who signed may be the first
             self._add_deployments(key.namespace)
 
     def _add(self, keys: Iterable[Key]) -> None:
@@ -156,7 +161,7 @@ class Controller:
 
     def _add_stale(self) -> None:
         for evidence in list(self.index.evidence.values()):
-            if self.index.is_stale(evidence):
+            if self.index.is_stale(evidence) or self.index.is_unsigned(evidence):
                 self.queue.add(Key(Kind.MODEL_EVIDENCE, "", evidence.object_name))
 
     # Working on keys.
@@ -235,6 +240,7 @@ class Controller:
             gated_pods=index.gated_pods(key.namespace, key.name),
             outcome=self._effects.outcomes.get(obj["metadata"]["uid"]),
             no_match=self._no_match,
+            trusted_signers=index.trusted_signers,
         )
 
     async def _namespace(self, name: str) -> Object | None:

@@ -9,14 +9,14 @@ from typing import Any
 
 from pedigree.digests import Digest
 from pedigree.errors import PedigreeError
-from pedigree.evidence import Evidence, from_object
+from pedigree.evidence import NO_TRUST, Evidence, from_object
 from pedigree.policy.references import (
     Reference,
     current_registry_digest,
     reference_from_object,
 )
 from pedigree.policy.rules import load_policy
-from pedigree.policy.terms import BrokenPolicy, Policy
+from pedigree.policy.terms import BrokenPolicy, Policy, SignatureRule
 from pedigree_operator.access import Access, sources_in
 from pedigree_operator.kinds import LABEL, POLICIES, Key, Kind
 from pedigree_operator.workloads import is_gated
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 class Index:
     """Parsed objects and reverse lookups; kept current by :meth:`update`.
 
+    Args:
+        trusted_signers: Digest of the set of signers whose signatures are believed.
+
     Attributes:
         policies: By key.
         references: By name.
@@ -43,7 +46,8 @@ class Index:
             digest of its model and the digest of its fingerprint.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trusted_signers: Digest = NO_TRUST) -> None:
+        self.trusted_signers = trusted_signers
         self.policies: dict[Key, Policy | BrokenPolicy] = {}
         self.references: dict[str, Reference] = {}
         self.evidence: dict[tuple[Digest, str], Evidence] = {}
@@ -133,6 +137,23 @@ class Index:
             return False
         lineage = evidence.lineage
         return lineage is None or lineage.registry_digest != self.registry
+
+    def is_unsigned(self, evidence: Evidence) -> bool:
+        """Whether a policy asks who signed, and nobody looked for today's signers.
+
+        Evidence that is confined to a namespace cannot tell; see ``policy/signed``.
+        """
+        found = evidence.signatures
+        return (
+            not evidence.confined_to
+            and (found is None or found.trust != self.trusted_signers)
+            and any(
+                isinstance(rule, SignatureRule)
+                for policy in self.policies.values()
+                if isinstance(policy, Policy)
+                for rule in policy.rules
+            )
+        )
 
     def _policy(self, key: Key, new: Object | None) -> bool:
         before = self.policies.pop(key, None)

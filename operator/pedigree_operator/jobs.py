@@ -44,7 +44,9 @@ SCHEMA = "pedigree.dev/examination/v1"
 
 # What an examination may inherit: how to find programs and certificates, and how to
 # reach the Hub.  No Kubernetes configuration, no audit token.
-INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH"})
+INHERITED = frozenset(
+    {"PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "PEDIGREE_TRUST"}
+)
 INHERITED_PREFIXES = ("HF_", "HUGGING", "SSL_", "HTTP", "NO_PROXY", "http", "no_proxy")
 
 # Between fork and exec no Python of this process may run, because it has threads; so

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from pedigree.digests import Digest
@@ -18,6 +19,10 @@ from pedigree_operator.lookups import Lookups
 from pedigree_operator.metrics import Metrics
 from pedigree_operator.recorder import Recorder
 from pedigree_operator.rescan import FingerprintMissing, Rescanner
+
+LOOKS_MAX = 3
+"""How often a model is examined again for today's signers, by one reference; each look
+reads it whole, and one whose answer is always about other signers must end."""
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +61,7 @@ class Lineages:
         self._lookups: Lookups
         self._tried: set[tuple[str, Access]] = set()
         self._doubted: set[Digest] = set()
+        self._looks: Counter[tuple[str, Access]] = Counter()
         self.failed: dict[str, str] = {}
         """Objects whose lineage cannot be brought up to date, by name, and why."""
 
@@ -86,13 +92,17 @@ class Lineages:
             return None
 
     async def refresh(self, key: Key) -> None:
-        """Bring the lineage of one ``ModelEvidence`` up to date, if it is stale.
+        """Bring one ``ModelEvidence`` up to date: its lineage, and who signed it.
 
         Raises:
             PedigreeError: Not now; try again.
         """
         evidence = self._index.evidence_named(key.name)
-        if evidence is None or not self._index.is_stale(evidence):
+        if evidence is None:
+            return
+        if self._index.is_unsigned(evidence):
+            self._look_for_signers(evidence, key)
+        if not self._index.is_stale(evidence):
             return
         try:
             lineage = await self._compare(evidence)
@@ -117,18 +127,33 @@ class Lineages:
             self._doubted.add(digest)
             self._wake(Key(Kind.REFERENCE_MODEL, "", name))
 
-    def _examine_again(
-        self, evidence: Evidence, key: Key, error: FingerprintMissing
-    ) -> None:
-        """Try each reference that led to this model once; then give up and say so.
+    def _look_for_signers(self, evidence: Evidence, key: Key) -> None:
+        """Have the files examined again, by the first reference that is not failing."""
+        for access in self._ways_to(evidence):
+            failure = self._lookups.state(access).failure
+            look = (evidence.object_name, access)
+            waits = failure is not None and self._now() < failure.retry_at
+            if not waits and self._looks[look] < LOOKS_MAX:
+                self._looks[look] += 1
+                log.info("looking for signatures of today's signers at %s", access)
+                self._lookups.examine(access, key)
+                return
 
-        A Secret is used for as long as an object names it, and no longer.
-        """
+    def _ways_to(self, evidence: Evidence) -> Iterator[Access]:
+        """Accesses that led to a model; a Secret only while an object names it."""
         used = self._index.accesses()
         for seen in evidence.resolutions:
             access = access_by(seen.uri, seen.scope)
+            if not seen.scope or access in used:
+                yield access
+
+    def _examine_again(
+        self, evidence: Evidence, key: Key, error: FingerprintMissing
+    ) -> None:
+        """Try each reference that led to this model once; then give up and say so."""
+        for access in self._ways_to(evidence):
             attempt = (evidence.object_name, access)
-            if attempt not in self._tried and (not seen.scope or access in used):
+            if attempt not in self._tried:
                 self._tried.add(attempt)
                 log.warning("%s; reading %s again", error.message, access)
                 self._lookups.examine(access, key)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from pedigree.digests import Digest
-from pedigree.evidence import Evidence
+from pedigree.evidence import NO_TRUST, Evidence
 from pedigree.policy.references import Reference
 from pedigree.policy.terms import BrokenPolicy, Policy
 from pedigree.policy.verdict import Action, Verdict
@@ -53,6 +53,7 @@ class View:
         gated_pods: Pods with its label that wait at our gate.
         outcome: What came of making its Deployment, if this process knows.
         no_match: What becomes of objects that no policy matches.
+        trusted_signers: Digest of the set of signers whose signatures are believed.
     """
 
     namespace_labels: Mapping[str, str]
@@ -67,6 +68,7 @@ class View:
     gated_pods: tuple[Mapping[str, Any], ...]
     outcome: Outcome | None
     no_match: Action
+    trusted_signers: Digest = NO_TRUST
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ def reconcile(obj: Mapping[str, Any], view: View, now: datetime) -> Plan:
         view.references,
         no_match=view.no_match,
         now=now,
+        trusted_signers=view.trusted_signers,
     )
     admitted = verdict.action in ADMITTING and all(one.examined for one in seen)
     if admitted and _starts(obj):

@@ -19,6 +19,7 @@ from pedigree.evidence import (
     Resolution,
     evidence_name,
     from_object,
+    merge_signatures,
     to_object,
     to_status,
 )
@@ -97,12 +98,13 @@ class Recorder:
         """
 
         def add(before: Evidence) -> Evidence:
-            ours = (
-                evidence.lineage if before.confined_to == evidence.confined_to else None
-            )
+            ours_alone = before.confined_to == evidence.confined_to
+            ours = evidence.lineage if ours_alone else None
+            signed = evidence.signatures if ours_alone else None
             return replace(
                 before,
                 lineage=ours or before.lineage,
+                signatures=merge_signatures(before.signatures, signed),
                 resolutions=merge_resolutions(before.resolutions, evidence.resolutions),
             )
 

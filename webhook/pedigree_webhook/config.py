@@ -47,6 +47,8 @@ class Config:
         max_review_bytes: ``PEDIGREE_MAX_REVIEW_BYTES``: longest AdmissionReview,
             default 3145728; the API server's own limit on objects is about 1.5 MiB
             and an update carries two of them.
+        trust: ``PEDIGREE_TRUST``: folder of the keys and certificates of those whose
+            signatures are believed, the same as the operator's; None believes nobody.
         no_match: ``PEDIGREE_NO_MATCH``: what happens to an object that no policy
             matches, ``Deny`` (default) or ``Allow``.
         log_level: ``PEDIGREE_LOG_LEVEL``: one of debug, info (default), warning,
@@ -79,6 +81,7 @@ class Config:
     audit_ca_file: Path | None = None
     token_file: Path = SERVICE_ACCOUNT_TOKEN
     drain_s: float = 1.0
+    trust: Path | None = None
 
     @classmethod
     def from_env(cls, values: Mapping[str, str]) -> Config:
@@ -113,5 +116,6 @@ class Config:
             audit_url=env.text("PEDIGREE_AUDIT_URL").rstrip("/"),
             audit_ca_file=env.path("PEDIGREE_AUDIT_CA_FILE"),
             token_file=env.path("PEDIGREE_TOKEN_FILE") or SERVICE_ACCOUNT_TOKEN,
+            trust=env.path("PEDIGREE_TRUST"),
             drain_s=env.seconds("PEDIGREE_DRAIN_S", 1.0, least=0, most=DAY_S),
         )

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from pedigree.digests import Digest
 from pedigree.errors import quote
+from pedigree.evidence import NO_TRUST
 from pedigree.policy.subject import Subject
 from pedigree.policy.verdict import Action, Reason
 from pedigree_webhook.decision import (
@@ -41,10 +43,12 @@ class Settings:
     Attributes:
         max_age_s: How old the view of the cluster may be, in seconds.
         no_match: What happens to an object that no policy matches.
+        trusted_signers: Digest of the set of signers whose signatures are believed.
     """
 
     max_age_s: float = 120.0
     no_match: Action = Action.DENY
+    trusted_signers: Digest = NO_TRUST
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +329,13 @@ def _judge(it: Situation, blind_because: str = "") -> Judged:
         return judge_blind(
             _subject(it), snapshot, blind_because, now=it.now, no_match=no_match
         )
-    return judge_now(_subject(it), snapshot, now=it.now, no_match=no_match)
+    return judge_now(
+        _subject(it),
+        snapshot,
+        now=it.now,
+        no_match=no_match,
+        trusted_signers=it.settings.trusted_signers,
+    )
 
 
 def _subject(it: Situation) -> Subject:

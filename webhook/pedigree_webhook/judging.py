@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from pedigree.digests import Digest
+from pedigree.evidence import NO_TRUST
 from pedigree.policy.evaluate import judge, selected_policies
 from pedigree.policy.facts import ModelFacts
 from pedigree.policy.subject import Subject
@@ -53,11 +55,23 @@ class Judged:
 
 
 def judge_now(
-    subject: Subject, snapshot: Snapshot, *, now: datetime, no_match: Action
+    subject: Subject,
+    snapshot: Snapshot,
+    *,
+    now: datetime,
+    no_match: Action,
+    trusted_signers: Digest = NO_TRUST,
 ) -> Judged:
     """Judge on everything that is known."""
     facts = facts_for(subject, snapshot.evidence)
-    return _judged(subject, facts, snapshot, now=now, no_match=no_match)
+    return _judged(
+        subject,
+        facts,
+        snapshot,
+        now=now,
+        no_match=no_match,
+        trusted_signers=trusted_signers,
+    )
 
 
 def judge_blind(
@@ -83,10 +97,17 @@ def _judged(
     *,
     now: datetime,
     no_match: Action,
+    trusted_signers: Digest = NO_TRUST,
 ) -> Judged:
     policies = snapshot.policies_for(subject.namespace)
     verdict = judge(
-        subject, facts, policies, snapshot.references, no_match=no_match, now=now
+        subject,
+        facts,
+        policies,
+        snapshot.references,
+        no_match=no_match,
+        now=now,
+        trusted_signers=trusted_signers,
     )
     enforced = any(
         policy.enforcement is Enforcement.ENFORCE

@@ -22,10 +22,12 @@ from typing import Any
 import uvicorn
 
 from pedigree.errors import ConfigError, quote
+from pedigree.evidence import NO_TRUST
 from pedigree.ledger.delivery import Deliverer, DeliveryStats
 from pedigree.ledger.outbox import Outbox
 from pedigree.serving.sockets import listen, port_of, write_ports
 from pedigree.serving.tls import ServingCertificate
+from pedigree.signatures.trust import read_trust
 from pedigree_webhook.app import probes_app, webhook_app
 from pedigree_webhook.config import Config
 from pedigree_webhook.decide import Settings
@@ -63,6 +65,7 @@ class Service:
         self._stopping = threading.Event()
         self._outbox = _open_outbox(config.data_dir)
         self._deliverer = _deliverer(config, self._outbox)
+        signers = read_trust(config.trust).digest if config.trust else NO_TRUST
         store = Store()
         self.metrics = Metrics(store, self._stats)
         self._certificate = ServingCertificate(
@@ -90,7 +93,9 @@ class Service:
             sink=self._outbox,
             metrics=self.metrics,
             settings=Settings(
-                max_age_s=config.store_max_age_s, no_match=config.no_match
+                max_age_s=config.store_max_age_s,
+                no_match=config.no_match,
+                trusted_signers=signers,
             ),
             clock=lambda: datetime.now(UTC),
             timer=time.perf_counter,

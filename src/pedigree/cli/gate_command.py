@@ -24,6 +24,7 @@ from pedigree.cli.failure import (
 from pedigree.cli.models import source_settings
 from pedigree.cli.progress import stage_progress
 from pedigree.cli.render import human_bytes, print_json, print_lines, print_table
+from pedigree.cli.signers import add_trust_options, trust_of
 from pedigree.errors import ConfigError, quote
 from pedigree.evidence import match_to_dict
 from pedigree.policy.subject import NAMESPACE_LABEL
@@ -57,6 +58,7 @@ def register(subparsers: Any) -> None:
     )
     _add_manifests(parser)
     _add_surroundings(parser)
+    add_trust_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -153,7 +155,9 @@ def run(args: argparse.Namespace) -> int:
             return lambda stage, done, total: report(f"{stage} {label}", done, total)
 
         mounts = [Mount.parse(text) for text in args.mount]
-        gatherer = Gatherer(source_settings(), mounts, now, progress)
+        gatherer = Gatherer(
+            source_settings(), mounts, now, progress, trust=trust_of(args)
+        )
         judged: list[Judged] = []
         known: dict[str, Reference] = {}
         if deployments:
@@ -247,8 +251,15 @@ def _judge(
         labels = {NAMESPACE_LABEL: namespace, **labels}
     subject = subject_from_model_deployment(document.obj, labels)
     facts = gatherer.facts(subject, fingerprints)
-    no_match = Action(args.no_match)
-    verdict = judge(subject, facts, policies, known, no_match=no_match, now=now)
+    verdict = judge(
+        subject,
+        facts,
+        policies,
+        known,
+        no_match=Action(args.no_match),
+        now=now,
+        trusted_signers=gatherer.trusted_signers,
+    )
     return Judged(subject, facts, verdict)
 
 

@@ -23,6 +23,7 @@ from pedigree.policy.subject import Subject, is_pinned, source_uri
 from pedigree.refs import ModelRef, Scheme, parse
 from pedigree.registry import ReferenceSet, Registry
 from pedigree.registry.scan import scan
+from pedigree.signatures.trust import NOBODY, Trust
 
 if TYPE_CHECKING:
     from pedigree.cli.manifests import Document
@@ -58,6 +59,7 @@ class Gatherer:
 
     Attributes:
         bytes_read: Bytes had from all sources.
+        trusted_signers: Digest of the set of signers whose signatures are believed.
     """
 
     def __init__(
@@ -66,9 +68,11 @@ class Gatherer:
         mounts: Iterable[Mount],
         now: datetime,
         progress: Callable[[str], StageReport | None],
+        trust: Trust | None = None,
     ) -> None:
         self.bytes_read = 0
-        self._settings = ExamineSettings(sources=sources)
+        self._settings = ExamineSettings(sources=sources, trust=trust or NOBODY)
+        self.trusted_signers = self._settings.trust.digest
         # The longest path first, as with every other mount table.
         self._mounts = sorted(mounts, key=lambda m: len(m.path.parts), reverse=True)
         self._now = now

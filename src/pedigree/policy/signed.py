@@ -21,6 +21,15 @@ def signature_causes(
     Signatures that were verified under other trusted signers than today's say nothing:
     a signer may since have been taken out for a stolen key.
     """
+    if evidence.confined_to:
+        yield case.fails(
+            Reason.NOT_SIGNED,
+            f"{case.who} was examined in its own namespace, where what is found could "
+            f"be tampered with, and {case.says(rule.name)} wants a signature; publish "
+            "it where the operator can read it",
+            rule.name,
+        )
+        return
     signatures = evidence.signatures
     if signatures is None or signatures.trust != case.trusted_signers:
         yield case.pending(

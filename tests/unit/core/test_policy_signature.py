@@ -188,6 +188,17 @@ def test_what_other_signers_vouched_for_is_never_a_pass(
     assert verdict.reason is Reason.EVIDENCE_STALE
 
 
+def test_what_was_found_within_a_namespace_is_no_signature() -> None:
+    """Whoever runs Pods there could have written that it is signed."""
+    facts = known(
+        derived("good"), signatures=Signatures(TODAY, (GOOD,)), confined_to="team-a"
+    )
+    for required in ("Always", "WhereSigned"):
+        verdict = _ask(facts, _rule(required=required))
+        assert (verdict.reason, verdict.action) == (Reason.NOT_SIGNED, Action.DENY)
+        assert "examined in its own namespace" in verdict.message
+
+
 def test_where_nobody_is_trusted_the_reason_says_so() -> None:
     signed = Signature("model.sig", "Untrusted", "", "key")
     verdict = _ask(_facts(signed, trust=NO_TRUST), today=NO_TRUST)
