@@ -9,7 +9,7 @@ POSIX (``ustar``, ``pax``) and GNU long names are understood.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from pedigree.errors import ArtifactError, quote
@@ -20,6 +20,8 @@ _WINDOW = 16 << 10
 _EXTRA_MAX = 64 << 10
 """Bytes of one extended header; real ones have hundreds."""
 _END = bytes(_BLOCK)
+_EMPTY = (b"1", b"2", b"3", b"4", b"5", b"6")
+"""Links, devices, folders and pipes have no content."""
 
 Read = Callable[[int, int], bytes]
 
@@ -33,7 +35,36 @@ class Member:
     size: int
 
 
-def members(read: Read, size: int, *, name: str, limits: Limits) -> list[Member]:
+@dataclass(slots=True)
+class Image:
+    """Layers over one another, of which one folder of the top is the model.
+
+    What lies elsewhere, of whatever kind, is passed over, unless unpacking it could
+    change the model: paths that lead out, and files behind links.
+
+    Attributes:
+        folder: Name of the folder.
+        links: Paths of links seen elsewhere.
+    """
+
+    folder: str
+    links: set[str] = field(default_factory=set)
+
+    def counts(self, path: str) -> bool:
+        """Whether an entry can be of the model, or take something of it away."""
+        top = _bare(path).split("/")[0]
+        taken = (f".wh.{self.folder}", ".wh..wh..opq")
+        return top in (self.folder, *taken, "", ".", "..")
+
+
+def members(
+    read: Read,
+    size: int,
+    *,
+    name: str,
+    limits: Limits,
+    image: Image | None = None,
+) -> list[Member]:
     """Regular files of an archive, in its order.
 
     Args:
@@ -41,6 +72,7 @@ def members(read: Read, size: int, *, name: str, limits: Limits) -> list[Member]
         size: Bytes of the archive.
         name: The archive in messages.
         limits: Bounds on files and paths.
+        image: Of which archives this is one layer; None if all of it counts.
 
     Raises:
         ArtifactError: ``MalformedArchive``, ``UnsafePath``, ``SpecialFile``,
@@ -66,7 +98,9 @@ def members(read: Read, size: int, *, name: str, limits: Limits) -> list[Member]
         else:
             length = length if extra.size is None else extra.size
             path = extra.path if extra.path is not None else walk.plain_name(block, at)
-            if kind in (b"0", b"\x00") and not path.endswith("/"):
+            if image is not None and not image.counts(path):
+                _pass_over(walk, image, kind, path, length)
+            elif kind in (b"0", b"\x00") and not path.endswith("/"):
                 member = Member(_checked(walk, path, limits), begin, length)
                 if member.path in found:
                     walk.refuse("DuplicatePath", f"has {quote(path)} twice")
@@ -84,6 +118,20 @@ def members(read: Read, size: int, *, name: str, limits: Limits) -> list[Member]
             break
         at = begin + -(-length // _BLOCK) * _BLOCK
     return walk.refuse("LimitExceeded", f"has over {limits.files_max} files")
+
+
+def _pass_over(walk: _Walk, image: Image, kind: bytes, path: str, length: int) -> None:
+    """Refuse what lies elsewhere in an image and may mean something in the model."""
+    parts = _bare(path).rstrip("/").split("/")
+    if ".." in parts or kind not in (b"0", b"\x00", *_EMPTY):
+        walk.refuse("UnsafePath", f"has {quote(path)} of the kind {quote(kind)}")
+    if kind in _EMPTY and length:
+        walk.refuse("SpecialFile", f"has {quote(path)} with content")
+    above = ("/".join(parts[:end]) for end in range(1, len(parts)))
+    if any(folder in image.links for folder in above):
+        walk.refuse("UnsafePath", f"has {quote(path)}, which goes through a link")
+    if kind == b"2":
+        image.links.add("/".join(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +224,16 @@ class _Walk:
 
 
 def _checked(walk: _Walk, path: str, limits: Limits) -> str:
-    plain = path
-    while plain.startswith("./"):
-        plain = plain[2:]
+    plain = _bare(path)
     if not is_plain(plain, limits.path_max_chars):
         walk.refuse("UnsafePath", f"has the path {quote(path)}")
     return plain
+
+
+def _bare(path: str) -> str:
+    while path.startswith("./"):
+        path = path[2:]
+    return path
 
 
 def is_plain(path: str, chars_max: int) -> bool:

@@ -3,10 +3,11 @@
 
 Speaks the OCI Distribution API.  Read are layers of one file (ModelPack's ``raw``, and
 whatever is titled with a path) and uncompressed tar layers (ModelPack's ``tar``, and
-images made for serving), both by ranges.  A compressed layer cannot be read by ranges
-and is refused.  The manifest binds every layer by its digest; that of a one-file layer
-is stated for the examination and checked whenever all of it is read, that of a tar
-layer is not checked, because only the parts that are needed are read.
+images made for serving), both by ranges; a compressed tar layer is fetched whole and
+unpacked.  The manifest binds every layer by its digest; that of a one-file layer is
+stated for the examination and checked whenever all of it is read, that of a compressed
+layer always, and that of a plain tar layer is not checked, because only the parts that
+are needed are read.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pedigree.digests import Digest, sha256
 from pedigree.errors import SourceRefused, SourceUnavailable, quote
 from pedigree.ranges import FileEntry, Usage
 from pedigree.refs import ModelRef
-from pedigree.sources.archives import is_plain, members
+from pedigree.sources.archives import Image, is_plain, members
 from pedigree.sources.exchange import Exchange
 from pedigree.sources.remote import (
     Stored,
@@ -30,6 +31,7 @@ from pedigree.sources.remote import (
 )
 from pedigree.sources.settings import SourceSettings
 from pedigree.sources.spans import FarFile
+from pedigree.sources.spooled import COMPRESSIONS, Spool
 from pedigree.sources.tokens import Tokens
 from pedigree.tensors.strictjson import load
 
@@ -45,6 +47,7 @@ _ACCEPT = ", ".join(
 )
 _PATHS = ("org.cncf.model.filepath", "org.opencontainers.image.title")
 _COMPRESSED = re.compile(r"gzip|zstd|bzip|\bxz\b|lz4|brotli")
+_PACKED = re.compile(rf"(.*)[.+]({'|'.join(COMPRESSIONS)})")
 _TAR = re.compile(r"[.+](?:tar|rootfs\.diff)$")
 _SIZE_MAX = 1 << 50
 _WHO = "registry"
@@ -63,10 +66,10 @@ def resolve(ref: ModelRef, settings: SourceSettings) -> tuple[ModelRef, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    kind: str
     digest: Digest
     size: int
     path: str | None
+    compression: str = ""
 
 
 class RegistrySource:
@@ -86,7 +89,9 @@ class RegistrySource:
         manifest, digest = _manifest(self._exchange, ref)
         self._ref = replace(ref, revision=str(digest))
         self._base = _base(self._exchange, ref)
-        self._places: dict[str, tuple[FileEntry, Stored, int]] = {}
+        self._places: dict[str, _Place] = {}
+        folder = _image_folder(ref)
+        self._image = None if folder is None else Image(folder)
         for layer in _layers(manifest, ref, settings):
             self._add(layer)
         if not self._places:
@@ -104,22 +109,32 @@ class RegistrySource:
         def read(offset: int, length: int) -> bytes:
             return get_range(self._exchange, stored, name, offset, length)
 
-        limits = self._settings.limits
-        for member in members(read, layer.size, name=name, limits=limits):
+        where: Stored | Spool = stored
+        if layer.compression:
+            where = Spool(
+                read,
+                layer.size,
+                digest=layer.digest,
+                compression=layer.compression,
+                max_bytes=self._settings.spool_max_bytes,
+            )
+            read = where.read
+        limits, image = self._settings.limits, self._image
+        for member in members(read, where.size, name=name, limits=limits, image=image):
             if member.path.rpartition("/")[2].startswith(".wh."):
                 _refuse(
                     "UnsupportedLayer",
                     f"layer {name} takes away files with {quote(member.path)}",
                 )
             entry = FileEntry(member.path, member.size)
-            self._place(entry, stored, member.begin)
+            self._place(entry, where, member.begin)
 
-    def _place(self, entry: FileEntry, stored: Stored, begin: int) -> None:
+    def _place(self, entry: FileEntry, where: Stored | Spool, begin: int) -> None:
         if entry.path in self._places:
             _refuse("DuplicatePath", f"{quote(entry.path)} is in two layers")
         if len(self._places) >= self._settings.limits.files_max:
             _refuse("LimitExceeded", f"artifact has over {len(self._places)} files")
-        self._places[entry.path] = (entry, stored, begin)
+        self._places[entry.path] = (entry, where, begin)
 
     @property
     def ref(self) -> ModelRef:
@@ -151,9 +166,24 @@ class RegistrySource:
         Raises:
             KeyError: The path was not listed.
         """
-        entry, stored, begin = self._places[path]
+        entry, where, begin = self._places[path]
+        if isinstance(where, Spool):
+            return FarFile(
+                entry, lambda at, size: where.read(begin + at, size), connections=1
+            )
         connections = self._settings.connections
-        return remote_file(self._exchange, entry, stored, begin, connections)
+        return remote_file(self._exchange, entry, where, begin, connections)
+
+
+_Place = tuple[FileEntry, Stored | Spool, int]
+"""A file, what holds it, and its first byte there."""
+
+
+def _image_folder(ref: ModelRef) -> str | None:
+    """The folder of the top that the reference says the model is in."""
+    top, slash, _ = (ref.within or "").partition("/")
+    # One name alone may be a file, beside which others of the top count.
+    return top if top and (slash or "." not in top) else None
 
 
 def _connect(ref: ModelRef, settings: SourceSettings) -> Exchange:
@@ -260,15 +290,18 @@ def _layer(row: Any, ref: ModelRef, path_max_chars: int) -> _Layer:
         _bad(ref, f"a layer of type {quote(kind, 96)} with {quote(size, 32)} bytes")
     digest = _digest(row, ref)
     kind = kind.partition(";")[0].strip().lower()
+    packed = _PACKED.fullmatch(kind)
+    if packed is not None and _TAR.search(packed[1]):
+        return _Layer(digest, size, None, packed[2])
     if _COMPRESSED.search(kind):
         _refuse(
             "CompressedLayer",
-            f"layer {digest} has the type {quote(kind, 96)}, wanted one that can be "
-            "read by ranges",
+            f"layer {digest} has the type {quote(kind, 96)}, wanted a raw file, a tar "
+            f"archive, or one packed with {' or '.join(COMPRESSIONS)}",
             "publish weights as raw layers, one file each",
         )
     if _TAR.search(kind):
-        return _Layer(kind, digest, size, None)
+        return _Layer(digest, size, None)
     notes = notes if isinstance(notes, dict) else {}
     path = next((notes[key] for key in _PATHS if notes.get(key)), None)
     if path is None:
@@ -279,7 +312,7 @@ def _layer(row: Any, ref: ModelRef, path_max_chars: int) -> _Layer:
         )
     if not isinstance(path, str) or not is_plain(path, path_max_chars):
         _refuse("UnsafePath", f"layer {digest} names the path {quote(path)}")
-    return _Layer(kind, digest, size, path)
+    return _Layer(digest, size, path)
 
 
 def _digest(row: dict[str, Any], ref: ModelRef) -> Digest:

@@ -23,6 +23,7 @@ MEMORY_LEAST_BYTES = 32_000_000
 
 _YES = frozenset({"1", "ON", "YES", "TRUE"})
 """What the Hub's client takes for yes."""
+SPOOL_MAX_BYTES = "PEDIGREE_SPOOL_MAX_BYTES"
 
 CREDENTIALS = (
     "HF_TOKEN",
@@ -67,6 +68,8 @@ class SourceSettings:
         offline: Whether the Hub is not asked, and its models come from what is here.
         hub_folder: Where the Hub's own client keeps what it downloads.
         cache: Where received bytes are kept; None keeps none.
+        spool_max_bytes: What one compressed layer may unpack to in the folder for
+            temporary files; None for half of what is free there.
         limits: Bounds.
     """
 
@@ -82,6 +85,7 @@ class SourceSettings:
     offline: bool = False
     hub_folder: Path = Path("~/.cache/huggingface/hub")
     cache: CacheSettings | None = None
+    spool_max_bytes: int | None = None
     limits: Limits = DEFAULT
 
     @classmethod
@@ -93,7 +97,7 @@ class SourceSettings:
         They are those of :data:`CREDENTIALS`, ``HF_ENDPOINT``,
         ``PEDIGREE_PRIVATE_HOSTS`` (comma separated; unset allows every host, empty
         none), ``PEDIGREE_CACHE``, ``PEDIGREE_CACHE_MAX_BYTES``,
-        ``PEDIGREE_MEMORY_BYTES``, and those of the Hub's
+        ``PEDIGREE_MEMORY_BYTES``, ``PEDIGREE_SPOOL_MAX_BYTES``, and those of the Hub's
         client: ``HF_HUB_OFFLINE``, ``HF_HUB_CACHE`` and ``HF_HOME``.
 
         Raises:
@@ -113,6 +117,7 @@ class SourceSettings:
             offline=env.get("HF_HUB_OFFLINE", "").upper() in _YES,
             hub_folder=_hub_folder(env),
             limits=_memory(env.get(MEMORY_BYTES)),
+            spool_max_bytes=_most(SPOOL_MAX_BYTES, env),
             cache=_cache(env.get(CACHE), env.get(CACHE_MAX_BYTES)),
             credentials={name: env[name] for name in CREDENTIALS if env.get(name)},
         )
@@ -139,6 +144,10 @@ def memory_limits(most_bytes: int, limits: Limits = DEFAULT) -> Limits:
 
 def _memory(text: str | None) -> Limits:
     return memory_limits(_bytes(MEMORY_BYTES, text)) if text else DEFAULT
+
+
+def _most(name: str, env: Mapping[str, str]) -> int | None:
+    return _bytes(name, env[name]) if env.get(name) else None
 
 
 def _bytes(name: str, text: str) -> int:
