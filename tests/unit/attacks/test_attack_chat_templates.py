@@ -272,6 +272,19 @@ def test_two_templates_that_disagree_are_told(tmp_path: Path) -> None:
     assert "TemplateAmbiguous" not in _examined(tmp_path / "one", files)
 
 
+def test_many_large_templates_are_an_error_and_take_no_long_time(
+    tmp_path: Path,
+) -> None:
+    named = {str(n): "x" * 100_000 + str(n) for n in range(40)}
+    files = {
+        "model.safetensors": weights({"a": matrix()}),
+        "tokenizer_config.json": json.dumps({"chat_template": named}).encode(),
+    }
+    finding = _examined(tmp_path, files)["TemplateUnread"]
+    assert finding.severity is Severity.ERROR
+    assert "in all" in finding.message
+
+
 def test_many_bad_lines_are_one_finding(tmp_path: Path) -> None:
     files = {
         "model.safetensors": weights({"a": matrix()}),

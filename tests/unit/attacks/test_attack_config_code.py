@@ -186,6 +186,44 @@ def test_every_configuration_that_servers_read_is_looked_at(
 
 
 @pytest.mark.parametrize(
+    ("path", "config", "pointer"),
+    [
+        ("modules.json", [{"type": "custom_st.Transformer"}], "/0/type"),
+        (
+            "adapter_config.json",
+            {"auto_mapping": {"parent_library": "evil.module"}},
+            "/auto_mapping/parent_library",
+        ),
+        ("model_index.json", {"_class_name": ["my_pipeline", "P"]}, "/_class_name"),
+        ("config.json", {"custom_generate": "org/decode"}, "/custom_generate"),
+        ("config.json", {"custom_pipelines": {"x": {"impl": "m.P"}}}, "/custom_pip"),
+    ],
+)
+def test_modules_that_a_loader_imports_by_name_are_told(
+    path: str, config: Any, pointer: str
+) -> None:
+    [sight] = walk(path, config)
+    assert sight.reason == "RemoteCode"
+    assert pointer in sight.detail
+
+
+@pytest.mark.parametrize(
+    ("path", "config"),
+    [
+        ("modules.json", [{"type": "sentence_transformers.models.Pooling"}]),
+        (
+            "adapter_config.json",
+            {"auto_mapping": {"parent_library": "transformers.models.bert"}},
+        ),
+        ("config.json", {"rope_scaling": {"type": "linear"}}),
+        ("model_index.json", {"_class_name": "FluxPipeline"}),
+    ],
+)
+def test_modules_of_the_loader_itself_are_not_told(path: str, config: Any) -> None:
+    assert list(walk(path, config)) == []
+
+
+@pytest.mark.parametrize(
     "config",
     [
         {"trust_remote_code": False, "auto_map": {}, "custom_pipelines": None},

@@ -130,7 +130,7 @@ def test_the_pickles_beside_weights_that_were_read_are_told_once_each(
     files = {"optimizer.pt": PICKLE, "rng.pth": PICKLE, "training_args.bin": PICKLE}
     assert _told(tmp_path, files) == [
         ("PickleInModel", "Warning", "rng.pth"),
-        ("UnsupportedFormat", "Warning", "optimizer.pt"),
+        ("UnreadFormat", "Warning", "optimizer.pt"),
     ]
 
 

@@ -32,9 +32,13 @@ _READ_BY_SERVERS = frozenset(
 _TRUST_KEYS = ("trust_remote_code",)
 _CODE_KEYS = ("auto_map", "custom_pipelines", "custom_pipeline", "custom_code")
 _CODE_FILE_KEYS = ("custom_generate", "modeling_file", "code_file", "plugin")
-_KERNEL_KEY = re.compile(
-    r"_*(?:attn|experts|mlp|kernel|norm)_(?:implementation|kernel)(?:_[a-z]+)?"
-)
+_IMPORTED_KEYS = {
+    "parent_library": ("transformers.", "diffusers."),
+    "type": ("sentence_transformers.",),
+}
+"""Keys whose value a loader imports, and what it is in honest models: the first of an
+adapter's ``auto_mapping``, the second of ``modules.json``."""
+_KERNEL_KEY = re.compile(r"_*(?:attn|experts)_implementation(?:_[a-z]+)*")
 _ORIGIN_KEYS = ("_name_or_path", "name_or_path", "base_model_name_or_path")
 _REWRITTEN_KEYS = (
     "special_tokens_map_file",
@@ -135,7 +139,9 @@ def walk(path: str, config: Any) -> Iterator[Sighting]:
 
 def _member(path: str, at: str, key: str, value: Any) -> Iterator[Sighting]:
     where = f"{quote(path, 60)} at {quote(at, 60)}"
-    if key in _TRUST_KEYS or key in _CODE_KEYS:
+    # A pipeline whose class is a pair brings the module that the first names.
+    pipeline = key == "_class_name" and isinstance(value, list)
+    if key in _TRUST_KEYS or key in _CODE_KEYS or pipeline:
         if value:
             yield Sighting(path, f"{where} asks for code", "RemoteCode", _REMOTE)
         foreign = next((x for x in _strings(value) if _OTHER_REPOSITORY.match(x)), None)
@@ -146,6 +152,10 @@ def _member(path: str, at: str, key: str, value: Any) -> Iterator[Sighting]:
         if isinstance(value, str) and value:
             detail = f"{where} names {quote(value, 60)}"
             yield Sighting(path, detail, "RemoteCode", _REMOTE)
+    elif key in _IMPORTED_KEYS and _is_imported(path, key):
+        if isinstance(value, str) and not value.startswith(_IMPORTED_KEYS[key]):
+            detail = f"{where} imports {quote(value, 60)}"
+            yield Sighting(path, detail, "RemoteCode", _REMOTE)
     elif _KERNEL_KEY.fullmatch(key):
         # Only the loader's own state has the inner key; in a file it is an attack.
         severity = ERROR if "_internal" in key else WARNING
@@ -155,6 +165,11 @@ def _member(path: str, at: str, key: str, value: Any) -> Iterator[Sighting]:
                 yield Sighting(path, detail, "HubKernel", _KERNEL, severity)
     else:
         yield from _path_value(path, where, key, value)
+
+
+def _is_imported(path: str, key: str) -> bool:
+    name = PurePosixPath(path).name
+    return name == ("modules.json" if key == "type" else ADAPTER_CONFIG)
 
 
 def _strings(value: Any) -> Iterator[str]:

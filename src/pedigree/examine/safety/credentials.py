@@ -36,29 +36,42 @@ _CONSEQUENCE = "whoever has the model has the credential too"
 
 
 class Shape(NamedTuple):
-    """How a kind of credential looks."""
+    """How a kind of credential looks: a piece that every one has, and the whole."""
 
     name: str
-    pattern: bytes
+    piece: bytes
+    pattern: re.Pattern[bytes]
+
+
+def _shape(name: str, piece: bytes, pattern: bytes) -> Shape:
+    return Shape(name, piece, re.compile(pattern))
 
 
 SHAPES = (
-    Shape("a private key", rb"-----BEGIN (?:[A-Z]{2,9} ){0,2}PRIVATE KEY(?: BLOCK)?--"),
-    Shape("a Hugging Face token", rb"\bhf_[A-Za-z]{34}\b"),
-    Shape("an AWS access key", rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    Shape("a GitHub token", rb"\bgh[pousr]_[A-Za-z0-9]{36}"),
-    Shape("a GitHub token", rb"\bgithub_pat_[A-Za-z0-9_]{60}"),
-    Shape("a GitLab token", rb"\bglpat-[A-Za-z0-9_-]{20}"),
-    Shape("a Slack token", rb"\bxox[abprs]-[0-9A-Za-z-]{20}"),
-    Shape("a Google API key", rb"\bAIza[0-9A-Za-z_-]{35}\b"),
-    Shape("an OpenAI key", rb"\bsk-[A-Za-z0-9_-]{16,120}T3BlbkFJ[A-Za-z0-9_-]{16}"),
-    Shape("an Anthropic key", rb"\bsk-ant-[a-z]{3}[0-9]{2}-[A-Za-z0-9_-]{40}"),
-    Shape("an NVIDIA key", rb"\bnvapi-[A-Za-z0-9_-]{60}"),
-    Shape("a PyPI token", rb"\bpypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{40}"),
-    Shape("an npm token", rb"\bnpm_[A-Za-z0-9]{36}\b"),
+    _shape(
+        "a private key",
+        b"PRIVATE KEY",
+        rb"-----BEGIN (?:[A-Z]{2,9} ){0,2}PRIVATE KEY(?: BLOCK)?--",
+    ),
+    _shape("a Hugging Face token", b"hf_", rb"\bhf_[A-Za-z]{34}\b"),
+    _shape("an AWS access key", b"AKIA", rb"\bAKIA[0-9A-Z]{16}\b"),
+    _shape("an AWS access key", b"ASIA", rb"\bASIA[0-9A-Z]{16}\b"),
+    _shape("a GitHub token", b"gh", rb"\bgh[pousr]_[A-Za-z0-9]{36}"),
+    _shape("a GitHub token", b"github_pat_", rb"\bgithub_pat_[A-Za-z0-9_]{60}"),
+    _shape("a GitLab token", b"glpat-", rb"\bglpat-[A-Za-z0-9_-]{20}"),
+    _shape("a Slack token", b"xox", rb"\bxox[abprs]-[0-9A-Za-z-]{20}"),
+    _shape("a Google API key", b"AIza", rb"\bAIza[0-9A-Za-z_-]{35}\b"),
+    _shape(
+        "an OpenAI key",
+        b"T3BlbkFJ",
+        rb"\bsk-[A-Za-z0-9_-]{16,120}T3BlbkFJ[A-Za-z0-9_-]{16}",
+    ),
+    _shape("an Anthropic key", b"sk-ant-", rb"\bsk-ant-[a-z]{3}\d\d-[A-Za-z0-9_-]{40}"),
+    _shape("an NVIDIA key", b"nvapi-", rb"\bnvapi-[A-Za-z0-9_-]{60}"),
+    _shape("a PyPI token", b"pypi-AgE", rb"\bpypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{40}"),
+    _shape("an npm token", b"npm_", rb"\bnpm_[A-Za-z0-9]{36}\b"),
 )
 """Prefixes that issuers chose so that scanners can tell their tokens."""
-_ANY = re.compile(b"|".join(b"(%s)" % shape.pattern for shape in SHAPES))
 
 
 def credential_sightings(texts: Texts, held: frozenset[str]) -> Iterator[Sighting]:
@@ -109,9 +122,15 @@ def look_through(text: bytes) -> tuple[str, int] | None:
     Args:
         text: Any bytes.
     """
-    for match in _ANY.finditer(text):
-        found = match.group()
-        if len(set(found)) >= _DISTINCT_MIN:
-            kind = SHAPES[(match.lastindex or 1) - 1].name
-            return kind, text.count(b"\n", 0, match.start()) + 1
-    return None
+    found: list[tuple[int, str]] = []
+    for shape in SHAPES:
+        if shape.piece not in text:  # a hundred times faster than the pattern
+            continue
+        for match in shape.pattern.finditer(text):
+            if len(set(match.group())) >= _DISTINCT_MIN:
+                found.append((match.start(), shape.name))
+                break
+    if not found:
+        return None
+    begin, kind = min(found)
+    return kind, text.count(b"\n", 0, begin) + 1

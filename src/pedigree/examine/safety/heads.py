@@ -51,7 +51,7 @@ MAGICS = (
     Magic(0, b"\x1f\x8b\x08", ARCHIVE, "gzip data"),
     Magic(0, b"\x28\xb5\x2f\xfd", ARCHIVE, "Zstandard data"),
     Magic(0, b"\xfd7zXZ\0", ARCHIVE, "xz data"),
-    Magic(0, b"BZh", ARCHIVE, "bzip2 data"),
+    Magic(4, b"1AY&SY", ARCHIVE, "bzip2 data"),
     Magic(0, b"\x04\x22\x4d\x18", ARCHIVE, "LZ4 data"),
     Magic(0, b"MSCF\0\0\0\0", ARCHIVE, "a cabinet archive"),
     Magic(257, b"ustar", ARCHIVE, "a tar archive"),

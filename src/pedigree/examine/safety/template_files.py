@@ -27,6 +27,8 @@ TEMPLATES_MAX = 64
 CLAIMS_MAX = 4
 """Of the claims that evidence has room for; a model has one template, rarely three."""
 _READ_MAX_BYTES = 1 << 20
+LOOKED_AT_MAX_CHARS = 512 << 10
+"""Of all templates of a model together; three real ones have a fifth of it."""
 _JSON_FILES = (
     "tokenizer_config.json",
     "chat_template.json",
@@ -74,7 +76,13 @@ def template_facts(
         found.setdefault(digest, template)
         if template.name == _DEFAULT:
             standard.setdefault(template.path, digest)
+    left = LOOKED_AT_MAX_CHARS
     for template in found.values():
+        left -= len(template.text)
+        if left < 0:
+            detail = f"templates have over {LOOKED_AT_MAX_CHARS} characters in all"
+            sightings.append(_unread(template.path, detail, ERROR))
+            break
         sightings += _look_at(template.text, template.path)
     sightings += _ambiguous(standard)
     declared = [
