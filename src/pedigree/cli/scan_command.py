@@ -68,6 +68,7 @@ def register(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Scan one model."""
     fail_on = fail_classes(args.fail_on)
+    from pedigree.cli.scan_claims import told_of
     from pedigree.registry import Registry
     from pedigree.registry.kit_scan import scan_kit
     from pedigree.registry.path import lineage_path
@@ -89,13 +90,16 @@ def run(args: argparse.Namespace) -> int:
         if subject.checkpoint
         else ()
     )
+    told = told_of(subject, found, path, registry)
     seconds = time.perf_counter() - started
     if args.json:
         document = _document(subject, registry, found, path, seconds)
-        print_json({**document, "kit": [_kit_dict(match) for match in kit]})
+        kits = [_kit_dict(match) for match in kit]
+        print_json({**document, "kit": kits, **told.to_dict()})
     else:
         _print(subject, found, path, seconds)
         _print_kit(kit)
+        told.print()
     if not found.references and not kit:
         return EXIT_NOTHING_TO_CHECK
     failing = is_failing([r.comparison for r in found.ranked], fail_on)
