@@ -23,11 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pedigree.errors import ArtifactError, quote
+from pedigree.tensors.gguf_fields import Stored, fields, grouped, half
+from pedigree.tensors.gguf_tables import iq4_nl, iq4_xs, mxfp4, tq1_0, tq2_0
 from pedigree.tensors.layout import Extent
 from pedigree.tensors.lines import runs
-
-Stored = NDArray[np.uint8]
-"""Bytes of some blocks or of a field of each, shape (n, bytes)."""
 
 _CHUNK_VALUES = 1 << 17
 """Values decoded at once: bounds temporary arrays and keeps them in a cache (chosen by
@@ -155,93 +154,49 @@ class BlockCoding:
         return decode_blocks(raw, self.block).reshape(lines.size, self.columns)
 
 
-def _half(stored: Stored, at: int) -> NDArray[np.float32]:
-    """Shape (n, 1): the half-precision number at a byte of each block."""
-    pair = np.ascontiguousarray(stored[:, at : at + 2])
-    return pair.view("<f2").astype(np.float32)
-
-
-def _fields(stored: Stored, groups: int, *shifts: int) -> Stored:
-    """Bit fields of bytes, unmasked, in the order in which values take them.
-
-    Args:
-        stored: Shape (n, groups * width).
-        groups: How many stretches of bytes are gone through one after the other.
-        shifts: Where fields begin in a byte: all bytes of a stretch give their first
-            field, then all their second.
-
-    Returns:
-        Shape (n, groups * len(shifts) * width): bytes shifted, higher bits not cut.
-    """
-    stretches = stored.reshape(len(stored), groups, 1, -1)
-    by = np.array(shifts, np.uint8)[:, None]
-    found: Stored = np.right_shift(stretches, by)  # (n, groups, shifts, width)
-    return found.reshape(len(stored), groups * len(shifts) * stretches.shape[-1])
-
-
 def _q4_0(stored: Stored) -> NDArray[np.float32]:
     """Half d, 16 bytes of two 4-bit numbers, low halves first: d * (q - 8)."""
-    numbers = (_fields(stored[:, 2:], 1, 0, 4) & 15).view(np.int8) - np.int8(8)
-    return _half(stored, 0) * numbers.astype(np.float32)
+    numbers = (fields(stored[:, 2:], 1, 0, 4) & 15).view(np.int8) - np.int8(8)
+    return half(stored, 0) * numbers.astype(np.float32)
 
 
 def _q4_1(stored: Stored) -> NDArray[np.float32]:
     """Half d, half m, 16 bytes as in Q4_0: d * q + m."""
-    numbers = _fields(stored[:, 4:], 1, 0, 4) & 15
-    return _half(stored, 0) * numbers.astype(np.float32) + _half(stored, 2)
+    numbers = fields(stored[:, 4:], 1, 0, 4) & 15
+    return half(stored, 0) * numbers.astype(np.float32) + half(stored, 2)
 
 
 def _fives(high: Stored, low: Stored) -> Stored:
     """Shape (n, 32): 5-bit numbers, bit i of ``high`` is the fifth of number i."""
     fifth = np.unpackbits(np.ascontiguousarray(high), axis=1, bitorder="little")
-    numbers: Stored = (_fields(low, 1, 0, 4) & 15) + fifth * np.uint8(16)
+    numbers: Stored = (fields(low, 1, 0, 4) & 15) + fifth * np.uint8(16)
     return numbers
 
 
 def _q5_0(stored: Stored) -> NDArray[np.float32]:
     """Half d, 32 fifth bits, 16 bytes as in Q4_0: d * (q - 16)."""
     numbers = _fives(stored[:, 2:6], stored[:, 6:]).view(np.int8) - np.int8(16)
-    return _half(stored, 0) * numbers.astype(np.float32)
+    return half(stored, 0) * numbers.astype(np.float32)
 
 
 def _q5_1(stored: Stored) -> NDArray[np.float32]:
     """Half d, half m, 32 fifth bits, 16 bytes as in Q4_0: d * q + m."""
     numbers = _fives(stored[:, 4:8], stored[:, 8:])
-    return _half(stored, 0) * numbers.astype(np.float32) + _half(stored, 2)
+    return half(stored, 0) * numbers.astype(np.float32) + half(stored, 2)
 
 
 def _q8_0(stored: Stored) -> NDArray[np.float32]:
     """Half d, 32 signed bytes: d * q."""
-    return _half(stored, 0) * stored[:, 2:].view(np.int8).astype(np.float32)
-
-
-def _grouped(
-    scales: NDArray[np.float32],
-    numbers: NDArray[np.uint8] | NDArray[np.int8],
-    offsets: NDArray[np.float32] | None = None,
-) -> NDArray[np.float32]:
-    """Shape (n, g, 256 / g): number * scale - offset of its group of values.
-
-    Args:
-        scales: Shape (n, g).
-        numbers: Shape (n, 256).
-        offsets: Shape (n, g), or None for none.
-    """
-    groups = numbers.reshape(*scales.shape, -1)
-    values = groups.astype(np.float32)
-    values *= scales[:, :, None]
-    if offsets is not None:
-        values -= offsets[:, :, None]
-    return values
+    return half(stored, 0) * stored[:, 2:].view(np.int8).astype(np.float32)
 
 
 def _q2_k(stored: Stored) -> NDArray[np.float32]:
     """16 bytes of a 4-bit scale and offset, 64 bytes of four 2-bit numbers, d, dmin."""
-    numbers = _fields(stored[:, 16:80], 2, 0, 2, 4, 6) & 3
+    numbers = fields(stored[:, 16:80], 2, 0, 2, 4, 6) & 3
     packed = stored[:, :16]
-    scales = _half(stored, 80) * (packed & 15).astype(np.float32)
-    offsets = _half(stored, 82) * (packed >> 4).astype(np.float32)
-    return _grouped(scales, numbers, offsets)
+    scales = half(stored, 80) * (packed & 15).astype(np.float32)
+    offsets = half(stored, 82) * (packed >> 4).astype(np.float32)
+    return grouped(scales, numbers, offsets)
 
 
 def _q3_k(stored: Stored) -> NDArray[np.float32]:
@@ -250,14 +205,14 @@ def _q3_k(stored: Stored) -> NDArray[np.float32]:
     A third bit that is *not* set stands for -4.  Of the 16 signed 6-bit scales, the
     low 4 bits are in 8 bytes as halves, the high 2 bits in 4 bytes.
     """
-    low = _fields(stored[:, 32:96], 2, 0, 2, 4, 6) & 3
-    third = _fields(stored[:, :32], 1, *range(8)) & 1
+    low = fields(stored[:, 32:96], 2, 0, 2, 4, 6) & 3
+    third = fields(stored[:, :32], 1, *range(8)) & 1
     numbers = (low | third << 2).view(np.int8) - np.int8(4)
     packed = stored[:, 96:108]
-    nibbles = _fields(packed[:, :8], 1, 0, 4) & 15  # (n, 16)
-    pairs = _fields(packed[:, 8:], 1, 0, 2, 4, 6) & 3  # (n, 16)
+    nibbles = fields(packed[:, :8], 1, 0, 4) & 15  # (n, 16)
+    pairs = fields(packed[:, 8:], 1, 0, 2, 4, 6) & 3  # (n, 16)
     small = (nibbles | pairs << 4).view(np.int8) - np.int8(32)
-    return _grouped(_half(stored, 108) * small.astype(np.float32), numbers)
+    return grouped(half(stored, 108) * small.astype(np.float32), numbers)
 
 
 def _sixes(packed: Stored) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -276,42 +231,25 @@ def _sixes(packed: Stored) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def _q4_k(stored: Stored) -> NDArray[np.float32]:
     """d, dmin, 12 bytes of scales and offsets, 128 bytes of two 4-bit numbers."""
     scales, offsets = _sixes(stored[:, 4:16])
-    numbers = _fields(stored[:, 16:], 4, 0, 4) & 15
-    return _grouped(_half(stored, 0) * scales, numbers, _half(stored, 2) * offsets)
+    numbers = fields(stored[:, 16:], 4, 0, 4) & 15
+    return grouped(half(stored, 0) * scales, numbers, half(stored, 2) * offsets)
 
 
 def _q5_k(stored: Stored) -> NDArray[np.float32]:
     """d, dmin, 12 bytes of scales and offsets, 32 of fifth bits, 128 as in Q4_K."""
     scales, offsets = _sixes(stored[:, 4:16])
-    fifth = _fields(stored[:, 16:48], 1, *range(8)) & 1
-    numbers = (_fields(stored[:, 48:], 4, 0, 4) & 15) | fifth << 4
-    return _grouped(_half(stored, 0) * scales, numbers, _half(stored, 2) * offsets)
+    fifth = fields(stored[:, 16:48], 1, *range(8)) & 1
+    numbers = (fields(stored[:, 48:], 4, 0, 4) & 15) | fifth << 4
+    return grouped(half(stored, 0) * scales, numbers, half(stored, 2) * offsets)
 
 
 def _q6_k(stored: Stored) -> NDArray[np.float32]:
     """128 bytes of low 4 bits, 64 of high 2 bits, 16 signed scales, d: numbers - 32."""
-    low = _fields(stored[:, :128], 2, 0, 4) & 15
-    high = _fields(stored[:, 128:192], 2, 0, 2, 4, 6) & 3
+    low = fields(stored[:, :128], 2, 0, 4) & 15
+    high = fields(stored[:, 128:192], 2, 0, 2, 4, 6) & 3
     numbers = (low | high << 4).view(np.int8) - np.int8(32)
     small = stored[:, 192:208].view(np.int8).astype(np.float32)
-    return _grouped(_half(stored, 208) * small, numbers)
-
-
-_E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6])
-"""By bit pattern.  Source: OCP Microscaling Formats 1.0, table 5."""
-
-
-def _mxfp4(stored: Stored) -> NDArray[np.float32]:
-    """Exponent byte e, 16 bytes as in Q4_0 of 4-bit floats: 2**(e - 127) * q.
-
-    As ggml has it, e = 255 is 2**128 and not, as in OCP's paper, not a number: such
-    a block is finite where its numbers are below 1.
-    """
-    numbers = _E2M1[_fields(stored[:, 1:], 1, 0, 4) & 15]
-    values: NDArray[np.float64] = np.ldexp(
-        numbers, stored[:, :1].astype(np.int32) - 127
-    )
-    return values.astype(np.float32)
+    return grouped(half(stored, 208) * small, numbers)
 
 
 BLOCK_TYPES: dict[int, BlockType] = {
@@ -325,6 +263,27 @@ BLOCK_TYPES: dict[int, BlockType] = {
     12: BlockType("Q4_K", 256, 144, _q4_k),
     13: BlockType("Q5_K", 256, 176, _q5_k),
     14: BlockType("Q6_K", 256, 210, _q6_k),
-    39: BlockType("MXFP4", 32, 17, _mxfp4),
+    20: BlockType("IQ4_NL", 32, 18, iq4_nl),
+    23: BlockType("IQ4_XS", 256, 136, iq4_xs),
+    34: BlockType("TQ1_0", 256, 54, tq1_0),
+    35: BlockType("TQ2_0", 256, 66, tq2_0),
+    39: BlockType("MXFP4", 32, 17, mxfp4),
 }
 """By the number of the type in a GGUF file (``enum ggml_type``)."""
+
+UNREAD_TYPES = {
+    9: "Q8_1",
+    15: "Q8_K",
+    16: "IQ2_XXS",
+    17: "IQ2_XS",
+    18: "IQ3_XXS",
+    19: "IQ1_S",
+    21: "IQ3_S",
+    22: "IQ2_S",
+    29: "IQ1_M",
+    40: "NVFP4",
+    41: "Q1_0",
+}
+"""Types that are not decoded.  IQ1, IQ2 and IQ3 store places in tables of hundreds of
+points that follow no rule, Q8_1 and Q8_K are for sums only, and the other two are rare.
+"""

@@ -21,7 +21,7 @@ from typing import NamedTuple, NoReturn
 from pedigree.errors import ArtifactError, quote
 from pedigree.limits import Limits
 from pedigree.ranges import RangeSource
-from pedigree.tensors.gguf_blocks import BLOCK_TYPES
+from pedigree.tensors.gguf_blocks import BLOCK_TYPES, UNREAD_TYPES
 
 Scalar = int | float | bool | str
 
@@ -357,8 +357,9 @@ def _stored_bytes(
     if block is None:
         cursor.refuse(
             "UnsupportedDtype",
-            f"stores tensor {quote(name)} as ggml type {kind}, which is not understood",
-            "publish the model in a type that is read",
+            f"stores tensor {quote(name)} as {UNREAD_TYPES.get(kind, 'ggml type')} "
+            f"({kind}), which is not decoded",
+            "publish the model in a type that is read, such as Q4_K_M",
         )
     if columns % block.values:
         cursor.refuse(

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from pedigree.errors import ArtifactError
 from pedigree.tensors.gguf_blocks import (
     BLOCK_TYPES,
+    UNREAD_TYPES,
     BlockCoding,
     BlockType,
     decode_blocks,
 )
+from pedigree.tensors.gguf_header import PLAIN_TYPES
 from pedigree.tensors.layout import Coding, Extent
 
 _HALVES = {
@@ -31,6 +33,10 @@ _HALVES = {
     "Q4_K": (0, 2),
     "Q5_K": (0, 2),
     "Q6_K": (208,),
+    "IQ4_NL": (0,),
+    "IQ4_XS": (0,),
+    "TQ1_0": (52,),
+    "TQ2_0": (64,),
     "MXFP4": (),
 }
 """Where half-precision scales are in a block."""
@@ -104,6 +110,14 @@ def test_lines_read_alone_are_those_of_the_whole_tensor(
         found = coding.decode(pieces, lines)
         assert found.shape == (len(wanted), columns)
         np.testing.assert_array_equal(found, whole[lines])
+
+
+def test_types_that_are_not_decoded_have_the_names_of_the_format() -> None:
+    known = {kind.value: kind.name for kind in gguf.GGMLQuantizationType}
+    assert {**known, **UNREAD_TYPES} == known
+    read = {*BLOCK_TYPES, *PLAIN_TYPES}
+    assert read | {*UNREAD_TYPES} == {*known}
+    assert not read & {*UNREAD_TYPES}
 
 
 def test_consecutive_lines_are_one_extent() -> None:

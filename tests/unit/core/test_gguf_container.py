@@ -116,6 +116,17 @@ def test_hostile_headers_are_refused(data: bytes, reason: str) -> None:
     assert _reason(data) == reason
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"), [(16, "IQ2_XXS (16)"), (77, "ggml type (77)")]
+)
+def test_a_type_that_is_not_decoded_is_refused_by_its_name(
+    kind: int, said: str
+) -> None:
+    with pytest.raises(ArtifactError, match="not decoded") as caught:
+        _read(file_of([], [entry("t", [256], kind, 0)], bytes(512)))
+    assert said in str(caught.value)
+
+
 def test_a_file_cut_off_at_any_byte_is_refused() -> None:
     for length in range(len(ONE)):
         assert _reason(ONE[:length]) == "TruncatedFile"
