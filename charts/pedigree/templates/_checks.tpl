@@ -39,6 +39,14 @@ What values.schema.json cannot say. All problems are collected and reported at o
 {{- end -}}
 {{- end -}}
 
+{{- range $name, $pem := $values.signatures.trust -}}
+{{- if contains "PRIVATE KEY" $pem -}}
+{{- $problems = append $problems (printf "signatures.trust holds a private key as %s, and it is written to a ConfigMap; give the public key or the certificates, and replace that key" $name) -}}
+{{- else if not (contains (ternary "-----BEGIN PUBLIC KEY-----" "-----BEGIN CERTIFICATE-----" (hasSuffix ".pub" $name)) $pem) -}}
+{{- $problems = append $problems (printf "signatures.trust holds no PEM %s as %s; give the file's content, not its name (--set-file)" (ternary "public key" "certificate" (hasSuffix ".pub" $name)) $name) -}}
+{{- end -}}
+{{- end -}}
+
 {{- with $values.volumes -}}
 {{- if and .enabled (not .namespaces) -}}
 {{- $problems = append $problems "volumes.enabled is true and volumes.namespaces is empty, so no claim would be read; name the namespaces, or leave enabled false" -}}

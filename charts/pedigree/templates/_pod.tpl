@@ -17,6 +17,10 @@ annotations:
   # The CA is read at the start: a new one means new Pods.
   pedigree.dev/ca-sha256: {{ sha256sum . }}
   {{- end }}
+  {{- if and .root.Values.signatures.trust (ne .component "audit") }}
+  # So are the signers that are trusted.
+  pedigree.dev/trust-sha256: {{ .root.Values.signatures.trust | toJson | sha256sum }}
+  {{- end }}
   {{- with .values.podAnnotations }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -115,6 +119,8 @@ resources:
   value: /etc/pedigree/ca/ca.crt
 - name: PEDIGREE_TOKEN_FILE
   value: /var/run/secrets/pedigree.dev/token
+- name: PEDIGREE_TRUST
+  value: {{ ternary "/etc/pedigree/trust" "" (not (empty .root.Values.signatures.trust)) | quote }}
 {{- end }}
 
 {{- /* Of those who serve TLS. */ -}}
@@ -178,6 +184,11 @@ resources:
 - name: audit-token
   mountPath: /var/run/secrets/pedigree.dev
   readOnly: true
+{{- if .root.Values.signatures.trust }}
+- name: trust
+  mountPath: /etc/pedigree/trust
+  readOnly: true
+{{- end }}
 {{- end }}
 
 {{- /*
@@ -195,6 +206,11 @@ breaks in there cannot use it to talk to the API server in its owner's name.
           {{- with .root.Values.audit.tokenAudience }}
           audience: {{ . }}
           {{- end }}
+{{- if .root.Values.signatures.trust }}
+- name: trust
+  configMap:
+    name: pedigree-trust
+{{- end }}
 {{- end }}
 
 {{- define "pedigree.tlsVolume" -}}

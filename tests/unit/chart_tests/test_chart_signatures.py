@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whom a release believes: one set, for the operator and for the webhook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from made_signatures import issue, new_key, public_pem
+from pedigree.signatures.trust import read_trust
+from stack import chart
+
+KEY = public_pem(new_key()).decode()
+ROOT = issue("root", authority=True).pem.decode()
+TRUST = {"acme.pub": KEY, "house.pem": ROOT}
+VALUES: dict[str, Any] = {
+    "image": {"repository": "images.example/pedigree"},
+    "certificates": {"mode": "certManager"},
+}
+
+
+def _installed(render: Any, trust: dict[str, str]) -> list[chart.Document]:
+    found: list[chart.Document] = render({**VALUES, "signatures": {"trust": trust}})
+    return found
+
+
+def _pod(documents: list[chart.Document], component: str) -> dict[str, Any]:
+    (found,) = [
+        each["spec"]["template"]
+        for each in documents
+        if each["kind"] == "Deployment"
+        and each["metadata"]["name"] == f"pedigree-{component}"
+    ]
+    template: dict[str, Any] = found
+    return template
+
+
+def _variables(pod: dict[str, Any]) -> dict[str, str]:
+    (container,) = pod["spec"]["containers"]
+    return {each["name"]: each.get("value", "") for each in container["env"]}
+
+
+def test_nothing_is_mounted_as_long_as_nobody_is_trusted(render: Any) -> None:
+    documents = _installed(render, {})
+    names = {each["metadata"]["name"] for each in documents}
+    assert "pedigree-trust" not in names
+    for component in ("operator", "webhook"):
+        pod = _pod(documents, component)
+        assert _variables(pod)["PEDIGREE_TRUST"] == ""
+        assert "trust" not in [each["name"] for each in pod["spec"]["volumes"]]
+
+
+def test_what_is_mounted_is_what_both_read(render: Any, tmp_path: Path) -> None:
+    documents = _installed(render, TRUST)
+    (mounted,) = [e for e in documents if e["metadata"]["name"] == "pedigree-trust"]
+    for name, text in mounted["data"].items():
+        (tmp_path / name).write_text(text)
+    trust = read_trust(tmp_path)
+    assert [key.name for key in trust.keys] == ["acme"]
+    assert [each.name for each in trust.authorities] == ["house"]
+    for component in ("operator", "webhook"):
+        pod = _pod(documents, component)
+        folder = _variables(pod)["PEDIGREE_TRUST"]
+        (container,) = pod["spec"]["containers"]
+        (mount,) = [e for e in container["volumeMounts"] if e["mountPath"] == folder]
+        (volume,) = [e for e in pod["spec"]["volumes"] if e["name"] == mount["name"]]
+        assert volume["configMap"]["name"] == "pedigree-trust"
+        assert mount["readOnly"] is True
+    assert "PEDIGREE_TRUST" not in _variables(_pod(documents, "audit"))
+
+
+def test_other_signers_mean_new_pods(render: Any) -> None:
+    def marks(trust: dict[str, str]) -> set[str]:
+        documents = _installed(render, trust)
+        pods = [_pod(documents, name) for name in ("operator", "webhook")]
+        label = "pedigree.dev/trust-sha256"
+        return {pod["metadata"]["annotations"][label] for pod in pods}
+
+    first, second = marks(TRUST), marks({"acme.pub": KEY})
+    assert len(first) == len(second) == 1
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("trust", "told"),
+    [
+        ({"acme.txt": KEY}, "does not match pattern"),
+        ({"-.pub": KEY}, "does not match pattern"),
+        ({"acme.pub": "acme.pub"}, "signatures.trust holds no PEM public key as acme"),
+        ({"acme.pem": KEY}, "signatures.trust holds no PEM certificate as acme.pem"),
+        (
+            {"acme.pub": KEY + "-----BEGIN EC PRIVATE KEY-----\n"},
+            "signatures.trust holds a private key as acme.pub",
+        ),
+    ],
+)
+def test_what_cannot_be_trusted_stops_the_rendering(
+    helm: Path, trust: dict[str, str], told: str
+) -> None:
+    values = {**VALUES, "signatures": {"trust": trust}}
+    with pytest.raises(chart.ChartError, match=told.replace(".", r"\.")):
+        chart.render(helm, namespace="pedigree-system", values=values)
