@@ -28,6 +28,9 @@ HELD_FILE_MAX_BYTES = 4 << 20
 HELD_MAX_BYTES = 32 << 20
 """Bytes of small files that are kept, for whoever reads them next; a model's texts and
 configurations are a few MiB at most."""
+FAR_TEXT_MAX_BYTES = 64 << 10
+"""Configurations and templates of stated digest are fetched whole up to here, once, for
+they are looked at later; real ones have a few thousand bytes."""
 FAR_HEADS_MAX = 32
 """Files with stated digests whose first bytes are fetched, one request each."""
 _ZIP_END = b"PK\x05\x06"
@@ -50,7 +53,7 @@ class Listing:
         heads: First ``HEAD_BYTES`` bytes of files, by path; none of safetensors and
             GGUF files whose digest the source states, which their reader checks, and
             of other such files the first ``FAR_HEADS_MAX`` only.
-        held: Small files that were read to be hashed, whole, by path.
+        held: Small files that were read whole, by path.
         zip_ends: Files that were read to be hashed and end as a zip archive does.
     """
 
@@ -134,9 +137,8 @@ class _Reader:
         if _ends_as_zip(tail):
             self.zip_ends.add(entry.path)
         whole = entry.size <= HELD_FILE_MAX_BYTES and format_by_name(entry.path) is None
-        if whole and self._held_bytes + entry.size <= HELD_MAX_BYTES:
-            self.held[entry.path] = chunk  # the only one
-            self._held_bytes += entry.size
+        if whole and self._has_room(entry):
+            self._hold(entry, chunk)  # the only one
         return Digest(state.hexdigest())
 
     def _look(self, entry: FileEntry) -> None:
@@ -148,8 +150,20 @@ class _Reader:
             if self._far_heads == FAR_HEADS_MAX:
                 return
             self._far_heads += 1
-        file = self._source.open(entry.path)
-        self.heads[entry.path] = file.read(0, min(entry.size, HEAD_BYTES))
+        text = entry.path.endswith((".json", ".jinja"))
+        whole = text and entry.size <= FAR_TEXT_MAX_BYTES and self._has_room(entry)
+        length = entry.size if whole else min(entry.size, HEAD_BYTES)
+        first = self._source.open(entry.path).read(0, length)
+        self.heads[entry.path] = first[:HEAD_BYTES]
+        if whole:
+            self._hold(entry, first)
+
+    def _has_room(self, entry: FileEntry) -> bool:
+        return self._held_bytes + entry.size <= HELD_MAX_BYTES
+
+    def _hold(self, entry: FileEntry, content: bytes) -> None:
+        self.held[entry.path] = content
+        self._held_bytes += entry.size
 
 
 def _ends_as_zip(tail: bytes) -> bool:

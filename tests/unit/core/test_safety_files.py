@@ -9,7 +9,7 @@ import json
 import pickle
 import tarfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import made_torch
 from artifact_world.hub import SimulatedHub, serve
 from artifact_world.weights import lay_out, matrix, source_of, weights
 from pedigree import refs
+from pedigree.digests import sha256
 from pedigree.evidence import Finding, from_object, to_object
 from pedigree.examine import ExamineSettings, examine
 from pedigree.examine.listing import FAR_HEADS_MAX, HELD_MAX_BYTES, list_model
@@ -31,6 +32,7 @@ from pedigree.examine.safety.names import name_sightings
 from pedigree.examine.safety.sightings import Sighting, told
 from pedigree.examine.seen import Facts, Seen
 from pedigree.limits import DEFAULT
+from pedigree.ranges import FileEntry, RangeSource, WrappedRange, WrappedSource
 from pedigree.sources import SourceSettings
 
 NOW = datetime(2026, 11, 23, 4, 5, 6, tzinfo=UTC)
@@ -327,6 +329,75 @@ def test_the_longest_names_leave_the_message_within_its_bound(tmp_path: Path) ->
     [finding] = _examined(tmp_path, files)
     assert len(finding.message) <= 512
     assert finding.message.endswith("would run it")
+
+
+def test_many_kinds_leave_room_for_each_other(tmp_path: Path) -> None:
+    def seen(kinds: int) -> Iterator[Sighting]:
+        for kind in range(kinds):
+            for n in range(5):
+                detail = f"'{n}{'x' * 200}'"
+                yield Sighting(f"{n}", detail, f"Kind{kind}", "it could run")
+
+    few, many = told(seen(1)), told(seen(12))
+    assert "2 more like these" in few[0].message
+    assert "4 more like these" in many[0].message
+    assert sum(len(remark.message) for remark in many) < 1_500
+
+
+class Stating(WrappedSource):
+    """A source that states the digests of its files, and keeps what was asked."""
+
+    def __init__(self, folder: Path, files: Mapping[str, bytes]) -> None:
+        super().__init__(source_of(folder, files))
+        self.asked: list[tuple[str, int]] = []
+
+    def files(self) -> tuple[FileEntry, ...]:
+        return tuple(
+            FileEntry(entry.path, entry.size, sha256(b"x"))
+            for entry in self._source.files()
+        )
+
+    def open(self, path: str) -> RangeSource:
+        return Counted(self._source.open(path), self.asked)
+
+
+class Counted(WrappedRange):
+    def __init__(self, file: RangeSource, asked: list[tuple[str, int]]) -> None:
+        super().__init__(file)
+        self.asked = asked
+
+    def read(self, offset: int, length: int) -> bytes:
+        self.asked.append((self.path, length))
+        return self._file.read(offset, length)
+
+    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        return [self.read(offset, length) for offset, length in ranges]
+
+
+def test_of_files_with_stated_digests_little_is_read_and_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    files = {
+        "config.json": b'{"auto_map": {"AutoModel": "m.M"}}',
+        "chat_template.jinja": b"{{ x.__class__ }}",
+        "model.safetensors": MODEL,
+        "picture.png": ELF + bytes(10_000),
+        "tokenizer.json": b"{" + b" " * 100_000,
+    }
+    source = Stating(tmp_path, files)
+    listing = list_model(source)
+    found = facts(Seen(source=source, listing=listing, metadata={}, limits=DEFAULT))
+    assert {x.reason for x in found.remarks} == {
+        "RemoteCode",
+        "TemplateEscape",
+        "MagicMismatch",
+    }
+    assert sorted(source.asked) == [
+        ("chat_template.jinja", 17),
+        ("config.json", 34),
+        ("picture.png", 512),
+        ("tokenizer.json", 512),
+    ]
 
 
 @pytest.fixture

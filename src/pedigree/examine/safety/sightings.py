@@ -13,10 +13,14 @@ from dataclasses import dataclass
 
 from pedigree.tensors.remarks import WARNING, Remark
 
-SHOWN_MAX = 3
-"""Places that one finding names."""
-_DETAIL_MAX_CHARS = 150
-"""So that three of them and the rest fit into the message of a finding."""
+ROOM_CHARS = 1_500
+"""Of all messages together: evidence has about that much for findings."""
+_FRAME_CHARS = 100
+"""What reason, severity and path take beside a message."""
+_WIDE = (3, 150)
+_NARROW = (1, 70)
+"""Places that a message names, and characters of each: as many as help a reader where
+few kinds were seen, as few as say what it is where many were."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,19 +51,21 @@ def told(sightings: Iterable[Sighting]) -> tuple[Remark, ...]:
     kinds: dict[tuple[str, str], dict[Sighting, None]] = {}
     for each in sightings:
         kinds.setdefault((each.reason, each.severity), {})[each] = None
-    return tuple(_remark(list(found)) for found in kinds.values())
+    found = [list(kind) for kind in kinds.values()]
+    remarks = tuple(_remark(kind, *_WIDE) for kind in found)
+    if sum(len(remark.message) + _FRAME_CHARS for remark in remarks) <= ROOM_CHARS:
+        return remarks
+    return tuple(_remark(kind, *_NARROW) for kind in found)
 
 
-def _remark(found: list[Sighting]) -> Remark:
+def _remark(found: list[Sighting], places: int, chars: int) -> Remark:
     first = found[0]
-    parts = [_short(each.detail) for each in found[:SHOWN_MAX]]
+    parts = [_short(each.detail, chars) for each in found[:places]]
     if more := len(found) - len(parts):
         parts.append(f"{more} more like these")
     message = f"{'; '.join(parts)}: {first.consequence}"
     return Remark(first.reason, first.path, message, first.severity)
 
 
-def _short(text: str) -> str:
-    if len(text) <= _DETAIL_MAX_CHARS:
-        return text
-    return text[: _DETAIL_MAX_CHARS - 3] + "..."
+def _short(text: str, chars: int) -> str:
+    return text if len(text) <= chars else text[: chars - 3] + "..."
