@@ -511,3 +511,28 @@ def test_values_that_are_no_base64_are_refused(
 
     world.kubelet = once(kubelet)
     assert error(world).reason == "AnswerRefused"
+
+
+def test_four_claims_of_a_namespace_are_read_at_once_and_others_wait(
+    world: World,
+) -> None:
+    names = [f"claim-{number}" for number in range(6)]
+    for name in names:
+        world.put("persistentvolumeclaims", name, {})
+    most = 0
+
+    def kubelet(it: World) -> None:
+        nonlocal most
+        if it.at > START + timedelta(seconds=20):
+            raise asyncio.CancelledError
+        most = max(most, len(it.of("jobs")))
+
+    world.kubelet = kubelet
+
+    async def all_at_once() -> None:
+        accesses = (Access(f"pvc://{name}", TEAM) for name in names)
+        asked = (world.volumes.examine(access) for access in accesses)
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    asyncio.run(all_at_once())
+    assert most == 4
