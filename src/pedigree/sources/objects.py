@@ -8,9 +8,9 @@ overwritten meanwhile is noticed instead of read half old, half new.
 
 Credentials come from the settings only; see :mod:`pedigree.sources.buckets`.
 
-S3 and Azure are tested against servers that speak as they do (Azure was also run against
-its own emulator once); for ``gs://`` only the settings are tested.  obstore
-follows redirects; only the first address is judged.
+S3 and Azure are tested against servers that speak as they do, and Azure was once run
+against its own emulator; for ``gs://`` only the settings are tested.  obstore follows
+redirects; only the first address is judged.
 """
 
 from __future__ import annotations
