@@ -19,7 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import atheris  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
-with atheris.instrument_imports(include=["pedigree", "pedigree_webhook"]):
+with atheris.instrument_imports(
+    include=["pedigree", "pedigree_webhook", "pedigree_audit"]
+):
     from bench.fuzzing.catalogue import TARGETS, corpus
     from bench.fuzzing.mutate import Mutator
     from bench.fuzzing.target import Findings, execute

@@ -18,6 +18,8 @@ _VALUES: tuple[Any, ...] = (
     "sha256:" + "0" * 64, [], {}, [0], [[]], {"": 0}, [None] * 9, "x" * 300,
 )  # fmt: skip
 _CHANGES_MAX = 4
+_DEPTH = 1_500
+"""More than Python's own readers recurse."""
 
 
 class Mutator:
@@ -32,7 +34,7 @@ class Mutator:
         self._target, self._random = target, random
         self._changes: tuple[Callable[[bytearray], None], ...] = (
             self._flip, self._flip, self._set, self._number, self._insert,
-            self._delete, self._repeat, self._cut, self._word, self._digits,
+            self._delete, self._repeat, self._cut, self._word, self._digits, self._deep,
         )  # fmt: skip
 
     def mutated(self, data: bytes, others: Sequence[bytes]) -> bytes:
@@ -83,6 +85,12 @@ class Mutator:
         at = self._place(made)
         part = made[at : at + self._random.choice((1, 4, 16, 64))]
         made[at:at] = part * self._random.choice((1, 1, 2, 20))
+
+    def _deep(self, made: bytearray) -> None:
+        if self._random.random() < 0.9:  # it is long, and leaves no room for others
+            return
+        at = self._place(made)
+        made[at:at] = self._random.choice((b"[", b"(", b'{"a":')) * _DEPTH
 
     def _cut(self, made: bytearray) -> None:
         del made[self._place(made) :]

@@ -12,10 +12,13 @@ from typing import Any, cast
 
 import orjson
 import yaml
-from bench.fuzzing.stored import DATA, of_json
+from bench.fuzzing.stored import DATA, folder, of_json
 from bench.fuzzing.target import JSON, Target
 
+from audit_world.entries import admission
+from pedigree.cli.manifests import check_model_fields, read_manifests
 from pedigree.errors import SourceError
+from pedigree.ledger.facets import Filters
 from pedigree.limits import DEFAULT
 from pedigree.policy.durations import parse_duration
 from pedigree.policy.references import reference_from_object
@@ -26,6 +29,7 @@ from pedigree.sources import SourceSettings, answers, hub, oci, web
 from pedigree.sources.archives import members
 from pedigree.sources.exchange import Answer, Exchange
 from pedigree.sources.tokens import Tokens
+from pedigree_audit import app, ledger, query
 from pedigree_webhook.review import parse_review
 from pedigree_webhook.workload import adapter_for, models_unchanged
 from webhook_world.reviews import review_body
@@ -241,6 +245,37 @@ def _admission_seeds() -> list[bytes]:
     return [orjson.dumps(orjson.loads(body)) for body in bodies]
 
 
+def _manifests(data: bytes) -> None:
+    path = folder() / "manifests.yaml"
+    path.write_bytes(data)
+    for document in read_manifests(str(path)):
+        check_model_fields(document)
+
+
+def _manifests_seeds() -> list[bytes]:
+    names = ("modeldeployment.yaml", "lineagepolicy.yaml")
+    texts = [(DATA / "manifests" / name).read_bytes() for name in names]
+    return [*texts, b"a: !!int 1\nb: !!timestamp 2026-01-01\nc: !!bool yes\n"]
+
+
+def _batch(data: bytes) -> None:
+    for entry in app._batch(data):
+        ledger._checked(entry)
+
+
+def _batch_seeds() -> list[bytes]:
+    return [json.dumps({"entries": [admission(), admission()]}).encode()]
+
+
+def _cursor(data: bytes) -> None:
+    filters, order = Filters(), query.Order.ASC
+    query._place(data.decode("utf-8", "replace"), filters, order)
+
+
+def _cursor_seeds() -> list[bytes]:
+    return [query._cursor(7, Filters(), query.Order.ASC).encode()]
+
+
 def _duration(data: bytes) -> None:
     with suppress(ValueError):  # as it says; its callers name the field
         parse_duration(data.decode("utf-8", "replace"))
@@ -269,6 +304,11 @@ TARGETS = (
            _manifest_seeds("modeldeployment.yaml"), (b"models", b"huggingFace"), JSON),
     Target("admission-review", _admission, _admission_seeds,
            (b"object", b"oldObject", b"subResource", b"groups"), JSON),
+    Target("manifests", _manifests, _manifests_seeds,
+           (b"!!int ", b"!!bool ", b"!!timestamp ", b"!!float ", b"&a ", b"*a", b"<<: ",
+            b"---\n", b"kind: List\nitems:\n", b"? "), bytes_max=2048),
+    Target("audit-batch", _batch, _batch_seeds, (b"entries", b"key"), JSON),
+    Target("audit-cursor", _cursor, _cursor_seeds, (b"=", b"W10", b"-_")),
     Target("duration", _duration, lambda: [b"1h30m", b"90s", b"1.5h"],
            (b"h", b"m", b"s", b"ms", b"."), bytes_max=64),
 )  # fmt: skip

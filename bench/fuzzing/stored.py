@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +31,7 @@ from pedigree.ledger.form import validate
 from pedigree.registry.catalogue import SCHEMA_V1, decode_entry, decode_v1
 from pedigree.registry.exchange import export_file, read_references
 from pedigree.registry.folder import Registry
+from pedigree.registry.index import Index
 from pedigree.registry.kit import read_kit
 from pedigree.registry.kit_signals import KitSignals, decode_signals, encode_signals
 from pedigree.registry.state import FILE as STATE_FILE
@@ -52,7 +55,9 @@ def of_json(run: Callable[[Any], object]) -> Callable[[bytes], object]:
 @cache
 def folder() -> Path:
     """A folder of this process, for parsers of files."""
-    return Path(tempfile.mkdtemp(prefix="pedigree-fuzz-"))
+    made = Path(tempfile.mkdtemp(prefix="pedigree-fuzz-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def _fingerprint(data: bytes) -> None:
@@ -121,6 +126,21 @@ def _exported() -> bytes:
 
 def _export_seeds() -> list[bytes]:
     return [_exported()]
+
+
+def _index(data: bytes) -> None:
+    path = folder() / "index.safetensors"
+    path.write_bytes(data)
+    index = Index(path)
+    index.find("a")
+    index.is_sorted()
+    for number, _ in enumerate(index.rows()):
+        index.entry(number)
+
+
+def _index_seeds() -> list[bytes]:
+    _exported()
+    return [path.read_bytes() for path in (folder() / "registry").rglob("index/*")]
 
 
 def _signals(data: bytes) -> None:
@@ -192,6 +212,7 @@ TARGETS = (
     Target("registry-entry", _entry, _entry_seeds, (b"name", b"fingerprint"), JSON),
     Target("registry-state", _state, _state_seeds, (b"schema", b"index"), JSON),
     Target("registry-export", _export, _export_seeds, (), _HEADER, 1 << 16),
+    Target("registry-index", _index, _index_seeds, (b"kit",), _HEADER, 1 << 14),
     Target("kit-signals", _signals, _signals_seeds, (b"wvc.end",), _HEADER),
     Target(
         "kit-database",

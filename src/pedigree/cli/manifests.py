@@ -32,6 +32,19 @@ _MODEL_FIELDS: Mapping[str, frozenset[str]] = {
 }
 
 
+_NO_YAML = (
+    yaml.YAMLError,
+    AttributeError,  # this and the next two of values that are not what their tag says
+    IndexError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What reading YAML can end with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """One object of a manifest.
@@ -122,7 +135,7 @@ def _documents(path: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
                         path, f"has {quote(item, 80)} as object {number}, wanted a map"
                     )
                 yield number, item
-    except (yaml.YAMLError, RecursionError, UnicodeDecodeError, ValueError) as error:
+    except _NO_YAML as error:
         problem = " ".join(str(error).split())
         raise _invalid(path, f"is no YAML: {problem[:200]}") from error
 
@@ -156,7 +169,7 @@ def _is_ours(item: Mapping[str, Any], origin: str) -> bool:
         return False
     if version != API_VERSION:
         raise _invalid(origin, f"has apiVersion {quote(version)}, wanted {API_VERSION}")
-    return kind in KINDS
+    return isinstance(kind, str) and kind in KINDS
 
 
 def _invalid(path: str, problem: str) -> ConfigError:

@@ -171,7 +171,7 @@ def checked(entry: Entry, body: bytes) -> Addition:
 def _check_schema(file: ArrayFile) -> None:
     try:
         schema = json.loads(file.metadata)["schema"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise file.damaged("it does not say what it is") from error
     if schema != SCHEMA:
         raise ArtifactError(

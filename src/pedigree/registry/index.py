@@ -119,7 +119,7 @@ class Index:
         self._file = file = ArrayFile(path, reason=REASON)
         try:
             self.is_kit = bool(json.loads(file.metadata)["kit"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise file.damaged(f"metadata: {type(error).__name__}") from error
         self._digests = file.array("digest", "U8", None, 32)
         self.count = count = len(self._digests)

@@ -16,17 +16,24 @@ from bench.fuzzing.catalogue import CORPUS, TARGETS, corpus
 from bench.fuzzing.plain import run
 from bench.fuzzing.target import Target, execute
 
+from artifact_world.weights import file_of
 from pedigree.errors import ArtifactError, PedigreeError
 
-INPUTS = 400
-SECONDS_MAX = 4.0
+INPUTS = 300
+SECONDS_MAX = 1.5
 
 FOUND: list[tuple[str, bytes]] = [
     ("places", b"https://host:99999/a.gguf"),
     ("places", b"oci://host:99999/a"),
     ("hub-tree", b'<http://a:99999/>; rel="next"\n[]'),
     ("hub-tree", b'<http://[a/>; rel="next"\n[]'),
+    ("registry-export", file_of({"__metadata__": {"pedigree": "[" * 5_000}})),
+    ("registry-index", file_of({"__metadata__": {"pedigree": "[" * 5_000}})),
     ("vocabulary", b"[]"),
+    ("manifests", b"!!timestamp x"),
+    ("manifests", b"!!bool x"),
+    ("manifests", b"!!int ''"),
+    ("manifests", b"kind: []\napiVersion: pedigree.dev/v1alpha1"),
     ("tokenizer", b'{"added_tokens":[{"id":3,"content":"a"}],"model":{"vocab":[]}}'),
     ("tokenizer-context", b'{"model":{"type":"Unigram","vocab":[[[],0]]}}'),
     ("tokenizer-context", b'{"model":{"type":"BPE","vocab":{}},"added_tokens":5}'),
