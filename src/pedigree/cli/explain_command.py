@@ -27,8 +27,8 @@ class Topic:
 
     Attributes:
         name: As it is asked for.
-        kind: ``test``, ``forensics``, ``verdict``, ``context``, ``finding`` or
-            ``control``.
+        kind: ``test``, ``forensics``, ``verdict``, ``context``, ``finding``,
+            ``reason`` (of a policy's verdict) or ``control``.
         plain: In plain words.
         module: Whose docstring has the definition; empty if there is none.
         more: What else there is to say, as lines.
@@ -61,11 +61,11 @@ def _findings() -> Iterator[Topic]:
     from pedigree.evidence.controls import catalogue
 
     known = catalogue()
-    for reason, guidance in known.findings.items():
+    for reason, guidance in {**known.verdicts, **known.findings}.items():
         lines = control_lines(guidance.controls)
         yield Topic(
             reason,
-            "finding",
+            "finding" if reason in known.findings else "reason",
             f"{guidance.subject}. What to do: {guidance.advice}",
             more=(
                 "It is evidence for:",
@@ -88,7 +88,7 @@ def _controls() -> Iterator[Topic]:
             more=(
                 f"Source: {source.url}, {source.read}, checked {known.checked}. "
                 f"{source.note}",
-                "Findings that count for it:",
+                "Findings and verdicts that count for it:",
                 *(f"  {reason}" for reason in known.evidence_for(control.id)),
                 known.notice,
             ),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which controls of which frameworks a finding is evidence for, and what to do.
+"""Which controls a finding or a verdict is evidence for, and what to do about it.
 
 The mapping ages faster than code, so it is data: ``controls.json`` beside this module,
 with the date of every source and whether it was read itself or told by others.  It is
@@ -95,7 +95,8 @@ class Catalogue:
         notice: What a mapping is not.
         frameworks: By id.
         controls: By id, in the order of the file.
-        findings: Guidance by reason.
+        findings: Guidance by reason of a finding.
+        verdicts: Guidance by reason of a verdict.
     """
 
     checked: str
@@ -103,13 +104,14 @@ class Catalogue:
     frameworks: Mapping[str, Framework]
     controls: Mapping[str, Control]
     findings: Mapping[str, Guidance]
+    verdicts: Mapping[str, Guidance]
 
     def evidence_for(self, control: str) -> tuple[str, ...]:
-        """Reasons of the findings that count for a control, sorted."""
+        """Reasons of the findings and verdicts that count for a control, sorted."""
         return tuple(
             sorted(
                 reason
-                for reason, guidance in self.findings.items()
+                for reason, guidance in {**self.verdicts, **self.findings}.items()
                 if any(item.id == control for item in guidance.controls)
             )
         )
@@ -126,8 +128,9 @@ def catalogue() -> Catalogue:
 
 
 def guidance(reason: str) -> Guidance | None:
-    """What is known about a finding; None for a reason of another version."""
-    return catalogue().findings.get(reason)
+    """What is known about a reason, of a finding before of a verdict; else None."""
+    known = catalogue()
+    return known.findings.get(reason) or known.verdicts.get(reason)
 
 
 def parse(data: bytes) -> Catalogue:
@@ -146,14 +149,20 @@ def parse(data: bytes) -> Catalogue:
     top = _fields(
         document,
         "file",
-        ("schema", "checked", "notice", "frameworks", "controls", "groups", "findings"),
+        (
+            *("schema", "checked", "notice", "frameworks", "controls", "groups"),
+            *("findings", "verdicts"),
+        ),
     )
     if top["schema"] != SCHEMA:
         _refuse(f"schema is {quote(top['schema'])}, wanted {SCHEMA}")
     frameworks = _frameworks(top["frameworks"])
     controls = _controls(top["controls"], frameworks)
-    findings = _findings(top["findings"], _groups(top["groups"], controls))
-    used = {item.id for known in findings.values() for item in known.controls}
+    groups = _groups(top["groups"], controls)
+    findings = _findings(top["findings"], groups)
+    verdicts = _findings(top["verdicts"], groups)
+    told = (*findings.values(), *verdicts.values())
+    used = {item.id for known in told for item in known.controls}
     if unused := sorted(set(controls) - used):
         _refuse(f"controls {quote(unused)} belong to no finding")
     return Catalogue(
@@ -162,6 +171,7 @@ def parse(data: bytes) -> Catalogue:
         frameworks=MappingProxyType(frameworks),
         controls=MappingProxyType(controls),
         findings=MappingProxyType(findings),
+        verdicts=MappingProxyType(verdicts),
     )
 
 

@@ -7,6 +7,7 @@ import ast
 import json
 import pkgutil
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from pedigree.errors import ConfigError
 from pedigree.evidence.controls import FILE, catalogue, guidance, parse
+from pedigree.policy.verdict import Reason
 
 CORE = Path(__file__).parents[3] / "src" / "pedigree"
 TOKEN = re.compile(r"[A-Z][a-z0-9]+(?:[A-Z][A-Za-z0-9]*)+")
@@ -76,6 +78,11 @@ def test_every_reason_of_the_code_has_advice_and_controls() -> None:
         reason: path for reason, path in reasons().items() if guidance(reason) is None
     }
     assert missing == {}
+
+
+def test_every_reason_of_a_verdict_has_advice_and_controls() -> None:
+    assert set(catalogue().verdicts) == {reason.value for reason in Reason}
+    assert "LineageDenied" in catalogue().evidence_for("Annex IV(2)(a)")
 
 
 def test_reasons_are_found_in_every_form_that_the_code_gives_them() -> None:
@@ -183,3 +190,10 @@ def test_a_control_without_findings_and_a_key_told_twice_are_refused() -> None:
 def test_anything_else_is_refused_by_name(data: bytes) -> None:
     with pytest.raises(ConfigError):
         parse(data)
+
+
+def test_the_page_on_controls_says_what_the_data_say() -> None:
+    root = CORE.parents[1]
+    made = runpy.run_path(str(root / "tools" / "controls_page.py"))["page"]()
+    written = (root / "docs" / "controls.md").read_text()
+    assert written == made, "run .venv/bin/python tools/controls_page.py"
