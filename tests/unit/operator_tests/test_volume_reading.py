@@ -163,33 +163,38 @@ def test_two_who_ask_at_once_share_one_job(world: World, llama: Examination) -> 
     assert world.made("jobs") == 1
 
 
-def test_two_folders_of_a_claim_are_read_one_after_the_other(
-    world: World, llama: Examination
-) -> None:
+def jobs_at_once(world: World, accesses: list[Access]) -> int:
+    """How many Jobs there are at most while none of them ends."""
     most = 0
 
     def kubelet(it: World) -> None:
         nonlocal most
-        running = [job for job in it.of("jobs") if not job["status"].get("conditions")]
-        most = max(most, len(running))
-        for job in running:
-            others = [other for other in it.of("jobs") if other is not job]
-            for other in others:
-                del it.objects["jobs", TEAM, other["metadata"]["name"]]
-            it.hand_back(llama)
-            it.end()
+        if it.at > START + timedelta(seconds=20):
+            raise asyncio.CancelledError
+        most = max(most, len(it.of("jobs")))
 
     world.kubelet = kubelet
 
-    async def both() -> None:
-        await asyncio.gather(
-            world.volumes.examine(ACCESS),
-            world.volumes.examine(Access(f"{URI}/other", TEAM)),
-        )
+    async def all_at_once() -> None:
+        asked = (world.volumes.examine(access) for access in accesses)
+        await asyncio.gather(*asked, return_exceptions=True)
 
-    asyncio.run(both())
-    assert world.made("jobs") == 2
-    assert most == 1
+    asyncio.run(all_at_once())
+    return most
+
+
+def test_two_folders_of_a_claim_are_read_one_after_the_other(world: World) -> None:
+    folders = [Access(f"{URI}/{name}", TEAM) for name in ("one", "two")]
+    assert jobs_at_once(world, folders) == 1
+
+
+def test_four_claims_of_a_namespace_are_read_at_once_and_others_wait(
+    world: World,
+) -> None:
+    names = [f"claim-{number}" for number in range(6)]
+    for name in names:
+        world.put("persistentvolumeclaims", name, {})
+    assert jobs_at_once(world, [Access(f"pvc://{name}", TEAM) for name in names]) == 4
 
 
 def test_what_the_examination_refused_is_told_in_its_own_words(world: World) -> None:
@@ -511,28 +516,3 @@ def test_values_that_are_no_base64_are_refused(
 
     world.kubelet = once(kubelet)
     assert error(world).reason == "AnswerRefused"
-
-
-def test_four_claims_of_a_namespace_are_read_at_once_and_others_wait(
-    world: World,
-) -> None:
-    names = [f"claim-{number}" for number in range(6)]
-    for name in names:
-        world.put("persistentvolumeclaims", name, {})
-    most = 0
-
-    def kubelet(it: World) -> None:
-        nonlocal most
-        if it.at > START + timedelta(seconds=20):
-            raise asyncio.CancelledError
-        most = max(most, len(it.of("jobs")))
-
-    world.kubelet = kubelet
-
-    async def all_at_once() -> None:
-        accesses = (Access(f"pvc://{name}", TEAM) for name in names)
-        asked = (world.volumes.examine(access) for access in accesses)
-        await asyncio.gather(*asked, return_exceptions=True)
-
-    asyncio.run(all_at_once())
-    assert most == 4
