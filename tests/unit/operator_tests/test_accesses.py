@@ -292,3 +292,17 @@ def test_accesses_that_nobody_has_any_more_are_forgotten() -> None:
     world.lookups.keep_only({Access(URI)})
     assert world.lookups.state(ours).located is None
     assert world.lookups.state(Access(URI)).located is not None
+
+
+def test_confined_evidence_is_judged_in_its_namespace() -> None:
+    claim = "pvc://models/chat"
+    seen = Resolution(claim, claim, "claim:1", AT, "team")
+    found = replace(evidence(), resolutions=(seen,), confined_to="team")
+    state = {f"{claim} with team": located("claim:1")}
+    plan = World(evidence=(found,), states=state).plan(naming(claim))
+    assert plan.verdict is not None
+    assert plan.verdict.result is Result.PASS
+    state = {f"{claim} with other": located("claim:1")}
+    plan = World(evidence=(found,), states=state).plan(naming(claim, "", "other"))
+    assert plan.verdict is not None
+    assert plan.verdict.reason is Reason.EVIDENCE_PENDING
