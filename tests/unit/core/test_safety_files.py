@@ -341,7 +341,29 @@ def test_many_kinds_leave_room_for_each_other(tmp_path: Path) -> None:
     few, many = told(seen(1)), told(seen(12))
     assert "2 more like these" in few[0].message
     assert "4 more like these" in many[0].message
-    assert sum(len(remark.message) for remark in many) < 1_500
+    assert sum(len(remark.message) for remark in many) < 2_000
+
+
+def test_evidence_of_a_thoroughly_bad_model_keeps_every_kind(tmp_path: Path) -> None:
+    config = {"auto_map": {"A": "e/r--m.M"}, "_attn_implementation_internal": "e/k"}
+    files = {
+        "model.safetensors": MODEL,
+        "chat_template.jinja": b"{{ x.__class__ }}\n{% include 'a' %}" * 50,
+        "generation_config.json": json.dumps(config).encode(),
+        "notes.txt": TOKENS["an npm token"].encode(),
+        "b.txt": SEVEN_Z,
+        **{f"{n}.py": b"" for n in range(50)},
+    }
+    lay_out(tmp_path, files)
+    sources = ExamineSettings(sources=SourceSettings())
+    found = examine(refs.parse(f"file://{tmp_path}"), settings=sources, now=NOW)
+    kept = {x.reason for x in from_object(to_object(found.evidence)).findings}
+    assert kept == {x.reason for x in found.evidence.findings}
+    assert len(kept) == 9
+    message = next(
+        x.message for x in found.evidence.findings if x.reason == "TemplateEscape"
+    )
+    assert "line 1: the attribute '__class__' in '{{ x.__class__ }}'" in message
 
 
 class Stating(WrappedSource):

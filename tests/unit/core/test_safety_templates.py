@@ -229,7 +229,7 @@ def test_a_template_of_a_family_with_one_bad_line_gives_a_finding(text: str) -> 
     lines = text.splitlines(keepends=True)
     sights = look_at("".join([*lines, "{{ x.__class__ }}"]), "t")
     assert [(s.reason, s.severity) for s in sights] == [("TemplateEscape", "Error")]
-    assert f"line {len(lines) + 1} " in sights[0].detail
+    assert f"line {len(lines) + 1}:" in sights[0].detail
     assert "x.__class__" in sights[0].detail
 
 

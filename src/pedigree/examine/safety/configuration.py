@@ -56,12 +56,12 @@ _FAR = re.compile(r"^[a-z][a-z0-9+.-]{1,15}://|^file:", re.IGNORECASE)
 _ENVIRONMENT = re.compile(r"\$\{?[A-Za-z_]|%[A-Za-z_]+%")
 _OTHER_REPOSITORY = re.compile(r"^[^\s/]+/[^\s/]+--|^https?://")
 
-_REMOTE = "a server that trusts remote code runs code of the model's publisher"
-_FOREIGN = "the code is not part of this model, so no digest of the model binds it"
-_KERNEL = "servers fetch the kernel from a hub and run it"
-_OUT = "a loader that opens it reads what is not part of the model"
+_REMOTE = "a server that trusts it runs its publisher's code"
+_FOREIGN = "no digest of this model binds that code"
+_KERNEL = "servers fetch it from a hub and run it"
+_OUT = "it is not part of the model"
 _UNKNOWN = "what it makes a server do is unknown"
-_LOCAL = "which model that is cannot be told from here"
+_LOCAL = "which model that is cannot be told"
 
 
 def configuration_sightings(texts: Texts) -> Iterator[Sighting]:

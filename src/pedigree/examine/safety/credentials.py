@@ -32,7 +32,7 @@ _SUFFIXES = frozenset({".key", ".p12", ".pfx", ".jks", ".kdbx", ".ppk", ".keysto
 _FOLDERS = frozenset({".aws", ".ssh", ".kube", ".gnupg", ".docker", ".azure"})
 _CERTIFICATES = frozenset({".pem", ".crt", ".cer"})
 """May hold a private key or only what everybody may know."""
-_CONSEQUENCE = "whoever has the model has the credential too"
+_CONSEQUENCE = "whoever has the model has it too"
 
 
 class Shape(NamedTuple):

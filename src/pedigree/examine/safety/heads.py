@@ -84,10 +84,7 @@ _MAY_BE = {
     WEIGHTS: frozenset({".h5", ".hdf5", ".keras", ".bin", ".weights", ".nc"}),
 }
 """Names under which a kind is what was to be expected."""
-_MISMATCH = (
-    "a loader that goes by content takes the file for something else than one that "
-    "goes by name"
-)
+_MISMATCH = "loaders that go by name and by content disagree on it"
 
 
 def magic_of(head: bytes) -> Magic | None:
@@ -173,6 +170,6 @@ def _polyglot(path: str, head: bytes, magic: Magic | None) -> Sighting | None:
         path,
         f"{quote(path, 100)} begins as {first} and ends as a zip archive",
         "PolyglotFile",
-        "loaders disagree on which of the two it is",
+        "loaders disagree on which it is",
         ERROR,
     )

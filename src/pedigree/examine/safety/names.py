@@ -33,12 +33,10 @@ SCRIPTS = frozenset(
 )
 CODE = SCRIPTS | {".pyc", ".pyo", ".pyx", ".ipynb", ".class", ".cu", ".cpp", ".c"}
 
-CODE_CONSEQUENCE = (
-    "program code comes with the model; a server that trusts remote code would run it"
-)
-NATIVE_CONSEQUENCE = "native programs come with the model; no server of weights needs"
-ARCHIVE_CONSEQUENCE = "what an archive holds was not looked at"
-PICKLE_CONSEQUENCE = "loading a pickle can run any code, and none was loaded here"
+CODE_CONSEQUENCE = "a server that trusts remote code would run it"
+NATIVE_CONSEQUENCE = "no server of weights needs native programs"
+ARCHIVE_CONSEQUENCE = "what it holds was not looked at"
+PICKLE_CONSEQUENCE = "loading a pickle can run any code"
 _INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Letters by their category that show as nothing: fillers and the empty Braille."""
 _SCRIPTS_ALIKE = ("CYRILLIC ", "GREEK ", "ARMENIAN ", "CHEROKEE ", "FULLWIDTH ")
@@ -127,6 +125,5 @@ def _colliding(paths: Iterable[str]) -> Iterator[Sighting]:
                 path,
                 f"{quote(other, 70)} and {quote(path, 70)}",
                 "CollidingNames",
-                "file systems that ignore case keep one of these files only, so "
-                "servers can load other files than were examined",
+                "file systems that ignore case keep one of the two",
             )

@@ -18,7 +18,7 @@ ROOM_CHARS = 1_500
 _FRAME_CHARS = 100
 """What reason, severity and path take beside a message."""
 _WIDE = (3, 150)
-_NARROW = (1, 70)
+_NARROW = (1, 90)
 """Places that a message names, and characters of each: as many as help a reader where
 few kinds were seen, as few as say what it is where many were."""
 

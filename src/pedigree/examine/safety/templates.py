@@ -40,10 +40,10 @@ _OPENERS = frozenset(
     | {"generation"}
 )
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_ESCAPE = "a server that renders it without a sandbox runs what the publisher wants"
-_REACH = "templates need messages, texts and a few functions only"
+_ESCAPE = "outside a sandbox it runs any code"
+_REACH = "templates need messages and texts only"
 _UNREAD = "what the template does is unknown"
-_HIDDEN = "whoever reads the template does not see all that the model gets"
+_HIDDEN = "readers do not see all that the model gets"
 _SMUGGLED = frozenset(
     {0x00AD, 0x061C, 0x115F, 0x1160, 0x180E, 0x200B, 0x200E, 0x200F, 0x3164, 0xFEFF}
     | {0xFFA0, *range(0x202A, 0x202F), *range(0x2060, 0x206A)}
@@ -75,30 +75,30 @@ def look_at(text: str, path: str) -> list[Sighting]:
     size = len(text.encode("utf-8", "surrogatepass"))
     found = list(_hidden(text, path))
     if size > TEMPLATE_MAX_BYTES:
-        detail = f"template in {where} is {size} bytes, allowed {TEMPLATE_MAX_BYTES}"
+        detail = f"{where} is {size} bytes, allowed {TEMPLATE_MAX_BYTES}"
         return [*found, Sighting(path, detail, "TemplateUnread", _UNREAD, ERROR)]
     try:
         with warnings.catch_warnings():  # of odd escapes in the template's texts
             warnings.simplefilter("ignore")
             if deep := _too_deep(text):
-                detail = f"template in {where} has {deep}"
+                detail = f"{where} has {deep}"
                 unread = Sighting(path, detail, "TemplateUnread", _UNREAD, ERROR)
                 return [*found, unread]
             sights, whole = reach(_environment().parse(text))
     except RecursionError:
-        detail = f"template in {where} is nested too deeply"
+        detail = f"{where} is nested too deeply"
         return [*found, Sighting(path, detail, "TemplateUnread", _UNREAD, ERROR)]
     except Exception as error:  # the parser promises no closed set of errors
         what = f"{type(error).__name__}: {quote(str(error), 60)}"
-        detail = f"template in {where} is no Jinja, {what}"
+        detail = f"{where} is no Jinja, {what}"
         return [*found, Sighting(path, detail, "TemplateUnread", _UNREAD, WARNING)]
     if not whole:
-        detail = f"template in {where} has too many parts"
+        detail = f"{where} has too many parts"
         found.append(Sighting(path, detail, "TemplateUnread", _UNREAD, ERROR))
     lines = _LINE_END.split(text)
     for line, severity, what in sights:
         shown = quote(lines[line - 1].strip(), 48) if line <= len(lines) else "''"
-        detail = f"template in {where} line {line} reaches for {what}: {shown}"
+        detail = f"{where} line {line}: {what} in {shown}"
         reason, consequence = (
             ("TemplateEscape", _ESCAPE)
             if severity == ERROR
@@ -153,8 +153,8 @@ def _hidden(text: str, path: str) -> Iterator[Sighting]:
         if codes:
             yield Sighting(
                 path,
-                f"template in {quote(path, 60)} line {number} has {len(codes)} unseen "
-                f"characters, such as U+{codes[0]:04X}",
+                f"{quote(path, 60)} line {number}: {len(codes)} unseen characters, "
+                f"such as U+{codes[0]:04X}",
                 "TemplateHiddenText",
                 _HIDDEN,
                 WARNING,
