@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import made_adapters
 import made_models as made
 from pedigree.cli import main
 
@@ -112,3 +113,32 @@ def test_a_stored_fingerprint_declares_nothing(
     assert main(["scan", stored, "--registry", registry, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["claims"], found["licence"]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("declared", "agreement"), [("base-1", "Agrees"), ("base-2", "Contradicted")]
+)
+def test_an_adapter_s_named_base_is_held_against_what_its_weights_name(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    declared: str,
+    agreement: str,
+) -> None:
+    registry = str(tmp_path / "registry")
+    bases = {f"base-{seed}": made_adapters.base(seed) for seed in (1, 2)}
+    for name, weights in bases.items():
+        folder = str(made.write(tmp_path / name, weights))
+        assert main(["registry", "add", "--registry", registry, name, folder]) == 0
+    model = made_adapters.write(
+        tmp_path / "adapter",
+        made_adapters.factors(bases["base-1"], 77),
+        base_model_name_or_path=declared,
+    )
+    capsys.readouterr()
+    assert main(["scan", str(model), "--registry", registry, "--json"]) == 0
+    base, relation = json.loads(capsys.readouterr().out)["claims"]
+    assert (base["value"], base["source"]) == (declared, "adapter_config.json")
+    assert base["agreement"] == agreement
+    assert base["evidence"].startswith("the weights say Derived from base-1 (Adapter,")
+    if agreement == "Agrees":
+        assert relation["agreement"] == "Agrees"
