@@ -115,8 +115,8 @@ class Volumes:
                 Job may not be made (``JobRefused``); its answer is none of ours
                 (``AnswerRefused``); what the examination itself refused.
             SourceUnavailable: ``VolumeNotMounted``, ``DeadlineExceeded``,
-                ``NotHandedBack``, ``JobDeleted``, ``ClusterUnavailable``; what the
-                examination itself could not have.
+                ``NotHandedBack``, ``JobDeleted``, ``QuotaExceeded``,
+                ``ClusterUnavailable``; what the examination itself could not have.
             ExaminationFailed: It crashed.
         """
         examined, fingerprint = await self._result(access)
@@ -319,7 +319,9 @@ async def _translated(ref: ModelRef) -> AsyncIterator[None]:
 
 def _source_error(ref: ModelRef, error: ClusterError) -> SourceError:
     what = f"{quote(str(ref))} cannot be read: {error.message}"
-    if error.status == 403 and error.reason == "Forbidden" and "quota" not in what:
+    if error.status == 403 and "exceeded quota" in error.message:
+        return SourceUnavailable(what, reason="QuotaExceeded")
+    if error.status == 403:
         return SourceRefused(
             what,
             reason="VolumesForbidden",

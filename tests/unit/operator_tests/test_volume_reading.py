@@ -418,20 +418,21 @@ def test_a_fingerprint_that_evidence_does_not_name_is_refused(
 @pytest.mark.parametrize(
     ("status", "said", "kind", "reason"),
     [
-        (403, "Forbidden", SourceRefused, "VolumesForbidden"),
-        (422, "Invalid", SourceRefused, "JobRefused"),
-        (500, "", SourceUnavailable, "ClusterUnavailable"),
-        (0, "", SourceUnavailable, "ClusterUnavailable"),
+        (403, "jobs is forbidden", SourceRefused, "VolumesForbidden"),
+        (403, "exceeded quota: small", SourceUnavailable, "QuotaExceeded"),
+        (422, "is invalid", SourceRefused, "JobRefused"),
+        (500, "not now", SourceUnavailable, "ClusterUnavailable"),
+        (0, "nobody there", SourceUnavailable, "ClusterUnavailable"),
     ],
 )
 def test_what_the_api_server_refuses_is_told_as_a_source_tells_it(
     world: World, status: int, said: str, kind: type, reason: str
 ) -> None:
-    refusal = ClusterError("POST was refused", status=status, reason=said)
-    world.refuse["create", "jobs"] = refusal
+    world.refuse["create", "jobs"] = ClusterError(said, status=status)
     raised = error(world)
     assert type(raised) is kind
     assert raised.reason == reason
+    assert said in str(raised)
 
 
 def test_a_job_of_somebody_else_with_our_name_is_replaced(
