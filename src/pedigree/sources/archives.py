@@ -20,6 +20,7 @@ _WINDOW = 16 << 10
 _EXTRA_MAX = 64 << 10
 """Bytes of one extended header; real ones have hundreds."""
 _END = bytes(_BLOCK)
+_REGULAR = (b"0", b"\x00")
 _EMPTY = (b"1", b"2", b"3", b"4", b"5", b"6")
 """Links, devices, folders and pipes have no content."""
 
@@ -100,17 +101,15 @@ def members(
             path = extra.path if extra.path is not None else walk.plain_name(block, at)
             if image is not None and not image.counts(path):
                 _pass_over(walk, image, kind, path, length)
-            elif kind in (b"0", b"\x00") and not path.endswith("/"):
+            elif kind in _REGULAR and not path.endswith("/"):
                 member = Member(_checked(walk, path, limits), begin, length)
                 if member.path in found:
                     walk.refuse("DuplicatePath", f"has {quote(path)} twice")
                 found[member.path] = member
-            elif kind == b"5" or (kind in (b"0", b"\x00") and length == 0):
+            elif kind == b"5" or (kind in _REGULAR and length == 0):
                 length = 0
             else:
-                walk.refuse(
-                    "SpecialFile", f"has {quote(path)} of the kind {quote(kind)}"
-                )
+                walk.refuse("SpecialFile", f"has {quote(path)} of kind {quote(kind)}")
             extra = _Extra()
         if begin + length > size:
             walk.refuse("MalformedArchive", f"ends within the file at byte {at}")
@@ -123,7 +122,7 @@ def members(
 def _pass_over(walk: _Walk, image: Image, kind: bytes, path: str, length: int) -> None:
     """Refuse what lies elsewhere in an image and may mean something in the model."""
     parts = _bare(path).rstrip("/").split("/")
-    if ".." in parts or kind not in (b"0", b"\x00", *_EMPTY):
+    if ".." in parts or kind not in (*_REGULAR, *_EMPTY):
         walk.refuse("UnsafePath", f"has {quote(path)} of the kind {quote(kind)}")
     if kind in _EMPTY and length:
         walk.refuse("SpecialFile", f"has {quote(path)} with content")
