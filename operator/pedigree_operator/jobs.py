@@ -220,7 +220,14 @@ def read_answer(uri: str, code: int, stdout: bytes, stderr: str) -> Examined:
             bytes_read=int(answer.get("bytesRead", 0)),
             seconds=float(answer.get("seconds", 0.0)),
         )
-    except (KeyError, TypeError, ValueError, LedgerError) as error:
+    except (
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        LedgerError,
+    ) as error:
         raise ExaminationFailed(
             f"examination of {quote(uri)} printed no evidence: "
             f"{type(error).__name__}: {error}"

@@ -2,6 +2,7 @@
 """Examinations in real processes of their own."""
 
 import asyncio
+import json
 import os
 import shutil
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pedigree.errors import PedigreeError, SourceRefused, SourceUnavailable
+from pedigree.evidence import to_object
 from pedigree_operator.jobs import (
     ExaminationFailed,
     ExamineCommand,
@@ -19,6 +21,7 @@ from pedigree_operator.jobs import (
     outcome_of,
     read_answer,
 )
+from worlds.evidences import maximal_evidence
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "models"
 
@@ -130,6 +133,18 @@ def test_an_examination_inherits_no_credential_of_the_cluster(tmp_path: Path) ->
     assert "KUBECONFIG" not in names
 
 
+def _answer(**changes: object) -> bytes:
+    found = to_object(maximal_evidence())
+    evidence = {"spec": found["spec"], "status": found["status"]}
+    answer = {"schema": "pedigree.dev/examination/v1", "evidence": evidence}
+    return json.dumps(answer | changes).encode()
+
+
+def test_an_answer_with_evidence_is_read() -> None:
+    read = read_answer("file:///x", 0, _answer(bytesRead=7), "")
+    assert read.bytes_read == 7
+
+
 @pytest.mark.parametrize(
     ("stdout", "code"),
     [
@@ -140,6 +155,9 @@ def test_an_examination_inherits_no_credential_of_the_cluster(tmp_path: Path) ->
         (b'{"schema": "pedigree.dev/examination/v1", "evidence": {"spec": 3}}', 0),
         (b"{}", 3),
         (b'{"error": {"message": "x"}}', 3),
+        (b"[" * 100_000, 0),
+        (_answer(bytesRead=float("inf")), 0),
+        (_answer(seconds="x"), 0),
     ],
 )
 def test_an_answer_that_is_none_is_an_error(stdout: bytes, code: int) -> None:
