@@ -138,9 +138,7 @@ def _statement(path: str, subject: str, predicate: dict[str, Any]) -> Statement:
         refuse(path, "does not say whether it follows symbolic links")
     shard_size = _shard_size(path, method, how)
     items = _list(path, predicate, "resources", RESOURCES_MAX)
-    resources = tuple(
-        _resource(path, item, hash_type, shard_size is not None) for item in items
-    )
+    resources = tuple(_resource(path, item, hash_type, shard_size) for item in items)
     _check_order(path, [str(item["name"]) for item in items], resources)
     return Statement(
         resources=resources,
@@ -194,11 +192,16 @@ def _ignored(path: str, how: dict[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _resource(path: str, item: object, hash_type: str, ranged: bool) -> Resource:
+def _resource(
+    path: str, item: object, hash_type: str, shard_size: int | None
+) -> Resource:
     if not isinstance(item, dict):
         refuse(path, "has a resource that is no object")
     name, digest = item.get("name"), item.get("digest")
-    if item.get("algorithm") != hash_type:
+    names = [hash_type]
+    if shard_size is not None:  # what the reference tool writes, up to 1.1.1 at least
+        names.append(f"{hash_type}-sharded-{shard_size}")
+    if item.get("algorithm") not in names:
         refuse(
             path,
             f"hashes {quote(name, 80)} with {quote(item.get('algorithm'), 40)}, "
@@ -210,7 +213,7 @@ def _resource(path: str, item: object, hash_type: str, ranged: bool) -> Resource
         or not _HEX.fullmatch(digest)
     ):
         refuse(path, f"has the {hash_type} digest {quote(digest, 80)}")
-    if not ranged:
+    if shard_size is None:
         return Resource(_path(path, name), digest)
     head, begin, end = _range(path, name)
     return Resource(_path(path, head), digest, begin, end)

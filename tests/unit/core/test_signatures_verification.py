@@ -59,6 +59,7 @@ AUTHORITY = Trust.of([TrustedCertificates.from_pem("house", ROOT.pem)])
 OTHERS = Trust.of(
     [
         read_key("reference", DATA / "signer.pub"),
+        read_key("made", DATA / "made.pub"),
         read_certificates("authority", DATA / "authority.pem"),
     ]
 )
@@ -129,6 +130,24 @@ def test_what_the_reference_tool_signed_is_valid(
     assert (found.method, found.signer) == (method, signer)
     assert found.covered == ("signme-1", "signme-2")
     assert (found.unsigned, found.ignored) == (unsigned, ignored)
+
+
+@pytest.mark.parametrize("kind", ["folders", "shards", "blake2b", "blake2b-shards"])
+def test_folders_ranges_and_hashes_are_read_as_the_reference_tool_writes_them(
+    kind: str, tmp_path: Path
+) -> None:
+    folder = DATA / f"v1.1.1-{kind}"
+    files = {p: (folder / p).read_bytes() for p in ("sub.txt", "sub/b")}
+    data = (folder / "model.sig").read_bytes()
+
+    def found(files: dict[str, bytes]) -> SignatureVerdict:
+        source = _folder(files, tmp_path)
+        return verify(data, manifest_of(files), OTHERS, at=NOW, source=source)
+
+    assert found(files).reason is SignatureReason.VALID
+    assert found(files).covered == ("sub/b", "sub.txt")
+    changed = found({**files, "sub/b": files["sub.txt"]})
+    assert (changed.reason, changed.changed) == ("FilesChanged", ("sub/b",))
 
 
 def test_an_identity_of_sigstore_is_clearly_refused() -> None:
