@@ -254,6 +254,17 @@ def test_programs_and_scripts_without_a_telling_name_are_told(tmp_path: Path) ->
     ]
 
 
+def test_an_archive_without_a_telling_name_is_told(tmp_path: Path) -> None:
+    assert _told(tmp_path, {"blob.dat": SEVEN_Z}) == [
+        ("ArchiveInModel", "Warning", "blob.dat")
+    ]
+
+
+def test_hidden_weights_are_told_by_the_listing_alone(tmp_path: Path) -> None:
+    for content in (PICKLE, _zip(), b"\x89HDF\r\n\x1a\n"):
+        assert _looked_at(tmp_path, {"weights.dat": content}).remarks == ()
+
+
 def test_every_magic_is_known_again() -> None:
     for magic in MAGICS:
         found = magic_of(bytes(magic.offset) + magic.magic + bytes(8))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pedigree.errors import quote
 from pedigree.examine.safety.names import (
+    ARCHIVE_CONSEQUENCE,
     ARCHIVES,
     CODE,
     CODE_CONSEQUENCE,
@@ -24,7 +25,7 @@ from pedigree.examine.safety.names import (
 )
 from pedigree.examine.safety.sightings import Sighting
 from pedigree.tensors.formats import GGUF, SAFETENSORS, format_by_head, format_by_name
-from pedigree.tensors.remarks import ERROR, WARNING
+from pedigree.tensors.remarks import ERROR
 
 PROGRAM, ARCHIVE, PICKLE, ZIP, WEIGHTS = "program", "archive", "pickle", "zip", "data"
 
@@ -142,8 +143,12 @@ def _by_magic(
     # Weights under a name that promises nothing are told as `HiddenWeights`.
     if path in told_already and suffix not in _STRICT and not format_by_name(path):
         return
-    if magic.kind == PROGRAM and suffix not in _STRICT and not format_by_name(path):
-        yield Sighting(path, detail, "ExecutableInModel", NATIVE_CONSEQUENCE, WARNING)
+    promises = suffix in _STRICT or format_by_name(path)
+    if magic.kind == PROGRAM and not promises:
+        yield Sighting(path, detail, "ExecutableInModel", NATIVE_CONSEQUENCE)
+        return
+    if magic.kind == ARCHIVE and not promises:
+        yield Sighting(path, detail, "ArchiveInModel", ARCHIVE_CONSEQUENCE)
         return
     yield Sighting(path, detail, "MagicMismatch", _MISMATCH, ERROR)
 
