@@ -3,9 +3,10 @@
 
 Serves a Llama-2-7B-shaped bfloat16 model of random weights from a Hub-compatible server
 on this machine, with a delay before every answer.  Weights are made when they are asked
-for, so nothing is stored.  Prints one JSON document::
+for, so nothing is stored.  With ``--cache`` it is examined through a cache, and once
+more with what that has kept.  Prints one JSON document::
 
-    python -m bench.remote_examination [--delay 0.2] [--layers 32]
+    python -m bench.remote_examination [--delay 0.2] [--layers 32] [--cache]
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import argparse
 import hashlib
 import json
 import struct
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -29,6 +32,7 @@ from bench.machine import machine_facts
 from pedigree.examine import ExamineSettings, examine
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings
+from pedigree.sources.extents import CacheSettings
 
 WIDTH, NEURONS, TOKENS = 4096, 11008, 32000
 COMMIT = "7b" * 20
@@ -213,32 +217,51 @@ def _listing(model: MadeModel, path: str) -> bytes:
     return json.dumps(rows).encode()
 
 
+def _run(
+    model: MadeModel, sources: SourceSettings, counts: Counts
+) -> dict[str, int | float | list[str]]:
+    """Examine once, and tell what the server was asked."""
+    requests, sent = counts.requests, counts.sent
+    begun = time.perf_counter()
+    settings = ExamineSettings(sources=sources)
+    found = examine(parse("hf://made/seven"), settings=settings, now=datetime.now(UTC))
+    seconds = time.perf_counter() - begun
+    read = counts.sent - sent
+    return {
+        "parameters": found.evidence.parameters,
+        "requests": counts.requests - requests,
+        "bytesSent": read,
+        "shareRead": round(read / model.size, 6),
+        "bytesKept": found.usage.bytes_kept,
+        "seconds": round(seconds, 2),
+        "findings": [finding.reason for finding in found.evidence.findings],
+    }
+
+
 def main() -> None:
     """Serve, examine, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--delay", type=float, default=0.2, help="seconds, each answer")
     parser.add_argument("--layers", type=int, default=32)
+    parser.add_argument("--cache", action="store_true", help="and once more, warm")
     given = parser.parse_args()
     model = MadeModel(given.layers)
-    with served(model, given.delay) as (endpoint, counts):
-        settings = ExamineSettings(sources=SourceSettings(hub_endpoint=endpoint))
-        begun = time.perf_counter()
-        found = examine(
-            parse("hf://made/seven"), settings=settings, now=datetime.now(UTC)
-        )
-        seconds = time.perf_counter() - begun
+    with (
+        served(model, given.delay) as (endpoint, counts),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        cache = CacheSettings(folder=Path(folder)) if given.cache else None
+        sources = SourceSettings(hub_endpoint=endpoint, cache=cache)
+        runs = [_run(model, sources, counts) for _ in range(2 if given.cache else 1)]
     result = {
         "schema": "pedigree.dev/bench/remote-examination/v1",
         "machine": machine_facts(),
-        "parameters": found.evidence.parameters,
         "modelBytes": model.size,
         "delaySeconds": given.delay,
-        "requests": counts.requests,
-        "bytesSent": counts.sent,
-        "shareRead": round(counts.sent / model.size, 6),
-        "seconds": round(seconds, 2),
-        "findings": [finding.reason for finding in found.evidence.findings],
+        **runs[0],
     }
+    if given.cache:
+        result["warm"] = runs[1]
     print(json.dumps(result, indent=2))
 
 

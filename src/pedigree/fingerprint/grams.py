@@ -51,22 +51,31 @@ KINDS = 8
 FEATURES = 2 * KINDS * (1 + len(ROLES))
 """Of a neuron; those that a model has not are 0."""
 
+MATRIX_MAX_VALUES = 1 << 23
+"""64 MiB as float64.  Models with larger matrices have so many layers that they are too
+large anyway; one of few layers would take gigabytes of memory."""
+
 
 def affordable(
     shapes: Mapping[Slot, tuple[int, ...]], tables: int, spec: FingerprintSpec
 ) -> bool:
     """Whether a model is small enough for directions of all its layers.
 
+    Three matrices of a block are held at once in float64, and copies of one of them.
+
     Args:
         shapes: Canonical shapes.
         tables: Layers whose neurons are described.
         spec: Holds the limit.
     """
-    values = sum(
+    sizes = [
         shape[0] * shape[1]
         for slot, shape in shapes.items()
         if slot.role in ROLES and slot.part is Part.WEIGHT and len(shape) == 2
-    )
+    ]
+    if max(sizes, default=0) > MATRIX_MAX_VALUES:
+        return False
+    values = sum(sizes)
     return 2 * values * KINDS * (tables + 1) <= spec.gram_products
 
 

@@ -18,8 +18,9 @@ CACHE = "PEDIGREE_CACHE"
 """Variable that names the folder where received bytes are kept."""
 CACHE_MAX_BYTES = "PEDIGREE_CACHE_MAX_BYTES"
 MEMORY_BYTES = "PEDIGREE_MEMORY_BYTES"
-MEMORY_LEAST_BYTES = 32_000_000
-"""A row of the largest embeddings, decoded, and what is read ahead of it."""
+MEMORY_LEAST_BYTES = 256_000_000
+"""Room for all rows that are sampled of the widest models; below, the limit would be
+told as a fault of the model."""
 
 _YES = frozenset({"1", "ON", "YES", "TRUE"})
 """What the Hub's client takes for yes."""
