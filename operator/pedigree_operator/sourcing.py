@@ -14,7 +14,9 @@ from typing import Protocol
 from pedigree.digests import Digest
 from pedigree.errors import PedigreeError, SourceUnavailable, quote
 from pedigree.evidence import Evidence, Resolution
+from pedigree.policy.subject import BOUND
 from pedigree.refs import ModelRef, Scheme, parse
+from pedigree.registry.store import within
 from pedigree.sources import SourceSettings, resolve_identity
 from pedigree_operator.access import Access
 from pedigree_operator.cluster import ClusterError
@@ -196,13 +198,14 @@ class Sourcing:
 
     async def _examine(self, scheme: Scheme, access: Access) -> Examined:
         """Examine, and say for whom what was found is true."""
-        confined_to = ""
+        confined_to = access.namespace if scheme in BOUND else ""
         if scheme is Scheme.PVC and self._volumes is not None:
             result = await self._volumes.examine(access)
-            confined_to = access.namespace
         else:
             credentials = await self._credentials(access)
-            result = await examine(access.uri, self._command, credentials)
+            store = within(self._command.store, confined_to)
+            command = replace(self._command, store=store)
+            result = await examine(access.uri, command, credentials)
         seen = tuple(
             replace(one, scope=access.scope) for one in result.evidence.resolutions
         )

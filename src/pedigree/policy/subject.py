@@ -16,6 +16,10 @@ from pedigree.refs import ModelRef, Scheme, parse
 MODELS_MAX = 16
 URI_MAX_CHARS = 1024
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+BOUND = frozenset({Scheme.PVC, Scheme.OCI})
+"""Schemes of which a namespace believes what others must not.  A claim is one of the
+namespace.  A registry, which anybody may run, states digests that an examination by
+ranges believes, and so could have evidence made of a model that it does not have."""
 _SECRET_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 
 
@@ -186,8 +190,11 @@ def scope_of(uri: str, namespace: str, secret: str) -> str:
     """With whose access a reference is read: what it means is true for those alone.
 
     A Secret is one way to reach a source and may even name the endpoint, so what was
-    learnt with it holds for who names the same Secret.  A volume claim is one of its
-    namespace.  Everything else means the same to everybody.
+    learnt with it holds for who names the same Secret.  What :data:`BOUND` schemes lead
+    to holds in one namespace.  Everything else means the same to everybody.
+
+    An object of the cluster, which administrators write, is in no namespace and is
+    bound to none.
 
     Args:
         uri: The reference.
@@ -199,7 +206,7 @@ def scope_of(uri: str, namespace: str, secret: str) -> str:
     """
     if secret:
         return f"{namespace}/{secret}"
-    return namespace if uri.startswith(f"{Scheme.PVC}://") else ""
+    return namespace if uri.partition("://")[0] in BOUND else ""
 
 
 def _model(item: object, index: int) -> SubjectModel:

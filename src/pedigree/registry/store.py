@@ -15,6 +15,11 @@ from pedigree.fingerprint.model import Fingerprint
 from pedigree.registry.files import read_bounded, write_whole
 
 
+def within(root: Path, namespace: str) -> Path:
+    """Folder of the store of a namespace; ``root`` itself for ""."""
+    return root / "namespaces" / namespace if namespace else root
+
+
 class FingerprintStore:
     """A folder of fingerprints, ``<root>/fingerprints/<model digest>.safetensors``.
 
@@ -30,9 +35,7 @@ class FingerprintStore:
         Whoever could tamper with how a fingerprint was made must not be able to
         replace the one that everybody is compared with.
         """
-        if not namespace:
-            return self
-        return FingerprintStore(self._folder.parent / "namespaces" / namespace)
+        return FingerprintStore(within(self._folder.parent, namespace))
 
     def path(self, model: Digest) -> Path:
         """Where the fingerprint of a model is, or would be."""

@@ -66,6 +66,7 @@ def indexed(*found: Evidence) -> Index:
         ("hf://org/model", "", Access("hf://org/model")),
         ("hf://org/model", "hub", Access("hf://org/model", "team", "hub")),
         ("pvc://claim/path", "", Access("pvc://claim/path", "team")),
+        ("oci://r.example/m:v1", "", Access("oci://r.example/m:v1", "team")),
         ("file:///models/pvc", "", Access("file:///models/pvc")),
     ],
 )

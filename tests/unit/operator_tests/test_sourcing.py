@@ -17,7 +17,7 @@ from pedigree.errors import PedigreeError, SourceRefused
 from pedigree.evidence import Evidence, Resolution
 from pedigree.refs import ModelRef
 from pedigree.sources import SourceSettings
-from pedigree_operator.access import Access
+from pedigree_operator.access import Access, sources_in
 from pedigree_operator.credentials import Credentials
 from pedigree_operator.index import Index
 from pedigree_operator.jobs import ExamineCommand, Examined
@@ -28,6 +28,7 @@ CANARY = "hf_CanaryCanaryCanary0123456789"
 OURS = "hf_OperatorsOwnToken987654321"
 HUB = "hf://org/model"
 CLAIM = "pvc://models/chat"
+ARTIFACT = "oci://registry.example/models/chat:v1"
 MINE = Access(HUB, "team", "hub")
 
 Asked = tuple[str | None, dict[str, str]]
@@ -88,6 +89,7 @@ class World:
         self.token = CANARY
         self.asked: list[Asked] = []
         self.given: list[Credentials] = []
+        self.stores: list[Path] = []
         self.read = 0
         self.error: Exception | None = None
         self.identity = IDENTITY
@@ -127,6 +129,7 @@ class World:
         self, uri: str, command: ExamineCommand, credentials: Credentials
     ) -> Examined:
         self.given.append(credentials)
+        self.stores.append(command.store)
         seen = Resolution(uri, uri, IDENTITY, "2026-11-23T11:00:00Z")
         return Examined(replace(evidence(), resolutions=(seen,)), 1, 0.1)
 
@@ -259,3 +262,26 @@ def test_without_a_reader_of_claims_the_source_says_so(
     with pytest.raises(PedigreeError) as caught:
         world.run(world.sourcing.resolve(Access(CLAIM, "team")))
     assert caught.value.reason == "OnlyInCluster"
+
+
+@pytest.mark.parametrize("secret", ["", "hub"])
+def test_what_a_registry_states_is_believed_in_the_namespace_that_names_it_only(
+    world: World, secret: str
+) -> None:
+    access = Access(ARTIFACT, "team", secret)
+    world.run(world.sourcing.examine(access))
+    (recorded,) = world.recorder.evidence
+    assert recorded.confined_to == "team"
+    assert [one.scope for one in recorded.resolutions] == [access.scope]
+    assert world.stores == [Path("/nowhere/namespaces/team")], "its fingerprint, too"
+
+
+def test_a_registry_that_a_reference_model_names_is_the_administrators_choice(
+    world: World,
+) -> None:
+    obj = {"metadata": {"name": "llama"}, "spec": {"source": {"uri": ARTIFACT}}}
+    (access,) = sources_in(obj)
+    world.run(world.sourcing.examine(access))
+    world.run(world.sourcing.examine(Access(HUB)))
+    assert [one.confined_to for one in world.recorder.evidence] == ["", ""]
+    assert world.stores == [Path("/nowhere"), Path("/nowhere")]
