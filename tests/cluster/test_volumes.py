@@ -31,7 +31,7 @@ from operator_world.bench import (
 from stack import chart
 
 Json = dict[str, Any]
-TEAMS = ("team-a", "team-b", "team-c", "team-d", "team-e", "team-f", "team-g")
+TEAMS = ("team-a", "team-b", "team-c", "team-d", "team-e", "team-f", "team-g", "team-h")
 BASES = {"name": "bases", "allowedAncestors": {"references": ["llama-a"]}}
 OTHERS = ("outside",)
 MOUNT_S = 8.0
@@ -103,11 +103,19 @@ class Kubelet:
     def pod(self) -> Any:
         """The Job's Pod, once there is one: the Job is made suspended."""
         found: Any = self.bench.until(
-            lambda: self.bench.core.list_namespaced_pod(self.team).items,
-            lambda items: len(items) == 1,
-            f"the Job in {self.team} has its Pod",
+            self.pods, lambda pods: len(pods) == 1, f"the Job in {self.team} has a Pod"
         )
         return found[0]
+
+    def pods(self) -> list[Any]:
+        """Pods of the Jobs there are now; that of an old one may still be going."""
+        jobs = self.jobs.list_namespaced_job(self.team).items
+        uids = {job.metadata.uid for job in jobs if not job.metadata.deletion_timestamp}
+        return [
+            pod
+            for pod in self.bench.core.list_namespaced_pod(self.team).items
+            if pod.metadata.owner_references[0].uid in uids
+        ]
 
     def token(self, account: str) -> str:
         """A token of the Pod's own account."""
@@ -318,6 +326,34 @@ def test_a_restart_finds_the_job_and_goes_on_with_it(bench: Bench) -> None:
     start(bench)
     bench.verdict(team, "llama", "Pass")
     assert kubelet.job().metadata.uid == before
+
+
+def test_content_that_has_changed_is_drift_and_judged_again(bench: Bench) -> None:
+    team = "team-h"
+    kubelet = Kubelet(bench, team, put_claim(bench, team, "llama-a.sft"))
+    deploy(bench, team, "pvc://weights/llama")
+    assert kubelet.run().returncode == 0
+    row = bench.verdict(team, "llama", "Pass")["status"]["models"][0]
+    bench.put_model(f"{team}-claim/llama", "gpt2-a.sft")
+    bench.stop()
+    # The Job's time to live ends, and so does that of what was learnt from it.
+    job = kubelet.job().metadata.name
+    kubelet.jobs.delete_namespaced_job(job, team, propagation_policy="Background")
+    old = {**row, "resolved": {**row["resolved"], "resolvedAt": "2020-01-01T00:00:00Z"}}
+    bench.objects.patch_namespaced_custom_object_status(
+        "pedigree.dev",
+        "v1alpha1",
+        team,
+        "modeldeployments",
+        "llama",
+        {"status": {"models": [old]}},
+    )
+    start(bench)
+    assert kubelet.run().returncode == 0
+    obj = bench.verdict(team, "llama", "Unknown")
+    now = obj["status"]["models"][0]["resolved"]
+    assert now["digest"] != row["resolved"]["digest"]
+    assert [reason for reason, _ in bench.events(team, "llama")].count("Drifted") == 1
 
 
 def test_rubbish_in_the_answer_is_refused(bench: Bench) -> None:
