@@ -10,6 +10,8 @@ Source: ``sentencepiece_model.proto`` of SentencePiece (message ``ModelProto``, 
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from pedigree.errors import ArtifactError
@@ -29,6 +31,7 @@ _VARINT_MAX_BYTES = 10
 _VARINT, _EIGHT_BYTES, _COUNTED, _FOUR_BYTES = 0, 1, 2, 5
 _FIRST_FIELD = 1 << 3 | _COUNTED
 """Tag of field 1 where it is counted bytes."""
+_SCORE_AND_TYPE = re.compile(rb"\x15.{4}(?:\x18[\x00-\x7f])?", re.DOTALL)
 
 
 def sentencepiece_tokens(text: bytes) -> TokenBytes:
@@ -43,14 +46,34 @@ def sentencepiece_tokens(text: bytes) -> TokenBytes:
         fields += 1
         if fields > FIELDS_MAX:
             raise malformed(f"it has more than {FIELDS_MAX} fields")
-        tag, begin, end = _field(text, at, len(text))
-        if tag == _FIRST_FIELD:
-            pieces.append(_piece(text, begin, end))
+        end = _usual_end(text, at)
+        if end:
+            pieces.append(_decoded(text[at + 4 : at + 4 + text[at + 3]]))
+        else:
+            tag, begin, end = _field(text, at, len(text))
+            if tag == _FIRST_FIELD:
+                pieces.append(_piece(text, begin, end))
         at = end
     if not 0 < len(pieces) <= TOKENS_MAX:
         raise malformed(f"it has {len(pieces)} pieces, wanted from 1 to {TOKENS_MAX}")
     ids = np.arange(len(pieces), dtype=np.int64)
     return spelled(pieces, ids, Spelling.SPACES)
+
+
+def _usual_end(text: bytes, at: int) -> int:
+    """Where a piece as SentencePiece writes it ends; 0 if another field is at a byte.
+
+    That is a text, a score and maybe a type, in at most 127 bytes, as nearly all are;
+    to read these by the rules of any protobuf takes five times as long.
+    """
+    head = text[at : at + 4]
+    if len(head) < 4 or head[0] != _FIRST_FIELD or head[2] != _FIRST_FIELD:
+        return 0
+    end = at + 2 + head[1]
+    rest = at + 4 + head[3]
+    if head[1] > 0x7F or end > len(text):
+        return 0
+    return end if _SCORE_AND_TYPE.fullmatch(text, rest, end) else 0
 
 
 def _piece(text: bytes, at: int, end: int) -> str:
@@ -67,8 +90,12 @@ def _piece(text: bytes, at: int, end: int) -> str:
         at = after
     if found is None:
         raise malformed("a piece has no text")
+    return _decoded(found)
+
+
+def _decoded(text: bytes) -> str:
     try:
-        return found.decode()
+        return text.decode()
     except UnicodeDecodeError as error:
         raise malformed("a piece is not UTF-8") from error
 

@@ -19,6 +19,7 @@ import made_gguf
 import made_models
 import made_tokenizers as made
 from pedigree.errors import ArtifactError
+from pedigree.fingerprint import token_sentencepiece
 from pedigree.fingerprint.token_files import reader_of
 from pedigree.fingerprint.token_ranks import (
     SPECIALS_MAX,
@@ -313,6 +314,10 @@ BAD = [
     ("spiece.model", made.field(1, b"\x0a\x05a")),
     ("spiece.model", made.field(1, b"\x15\0\0\0\0")),
     ("spiece.model", made.piece(b"\xff")),
+    ("spiece.model", made.piece("a")[:-2]),
+    ("spiece.model", b"\x0a\x80\x0a\x79" + b"a" * 121 + b"\x15" + bytes(4)),
+    ("spiece.model", made.field(1, made.field(2, b"a") + b"\x15" + bytes(4))),
+    ("spiece.model", made.piece("a")[:-1] + b"\x80"),
     ("spiece.model", b"\x03"),
     ("spiece.model", b"\x06"),
     ("spiece.model", b"\x02\x00"),
@@ -470,6 +475,44 @@ def test_any_bytes_give_tokens_or_an_error_of_ours(
             continue
         assert found.lengths.sum() == found.data.size
         assert len(found.ids) == len(found.lengths)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=12), st.integers(0, 400), st.integers(0, 6))
+def test_the_fast_way_through_pieces_gives_what_the_rules_of_protobuf_give(
+    noise: bytes, at: int, over: int
+) -> None:
+    data = UNIGRAM[:at] + noise + UNIGRAM[at + over : 400]
+    with pytest.MonkeyPatch.context() as patch:
+        found = [_or_nothing(data)]
+        patch.setattr(token_sentencepiece, "_usual_end", lambda *_: 0)
+        found.append(_or_nothing(data))
+    assert found[0] == found[1]
+
+
+def _or_nothing(data: bytes) -> dict[int, bytes] | None:
+    try:
+        return _by_id(sentencepiece_tokens(data))
+    except ArtifactError:
+        return None
+
+
+def test_pieces_in_any_order_of_fields_and_of_any_length_are_read() -> None:
+    long, score = b"x" * 200, b"\x15" + struct.pack("<f", -1.5)
+    data = b"".join(
+        [
+            made.piece(long),
+            made.field(1, score + made.field(1, b"b")),
+            made.field(1, made.field(1, b"first") + made.field(1, b"c")),
+            made.field(1, made.field(1, b"d") + score + b"\x18\x81\x00"),
+            made.field(2, made.field(1, b"a trainer") + score),
+            made.field(1, made.field(1, b"e")),
+            b"\x51" + bytes(8),
+            made.piece(b""),
+        ]
+    )
+    tokens = [long, b"b", b"c", b"d", b"e", b""]
+    assert _by_id(sentencepiece_tokens(data)) == dict(enumerate(tokens))
 
 
 @given(st.lists(st.binary(min_size=1, max_size=8), min_size=1, unique=True))
