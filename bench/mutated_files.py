@@ -83,11 +83,18 @@ class World:
     matches: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def take(self, name: str, folder: Path) -> None:
-        """Add an undamaged model."""
+        """Add an undamaged model.
+
+        Raises:
+            ValueError: It cannot be examined.
+        """
         self.models[name] = {
             path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()
         }
-        self.matches[name] = outcome(folder, self.registry).matched
+        found = outcome(folder.resolve(), self.registry)
+        if found.refused:  # else all that its damaged copies match would be wrong
+            raise ValueError(f"{name} is refused undamaged: {found.refused}")
+        self.matches[name] = found.matched
 
 
 @dataclass(slots=True)

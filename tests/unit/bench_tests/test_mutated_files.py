@@ -10,6 +10,8 @@ from bench import mutated_files
 from bench.fuzzing.damage import KINDS
 from bench.mutated_files import Outcome, World, build, outcome, run
 
+from made_models import EXAMPLES
+
 CASES = 66
 STORAGES = ("bf16", "sharded", "zip", "gguf-q8_0", "gptq")
 
@@ -51,6 +53,24 @@ def test_a_match_out_of_damage_and_an_exception_are_told(
     report = run(world, count=11)
     assert sum(found["exception"] for found in report.outcomes.values()) == 11
     assert "KeyError" in report.exceptions[0]["trace"]
+
+
+def test_a_real_model_by_a_relative_path_matches_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(EXAMPLES)
+    (tmp_path / "one").mkdir()
+    monkeypatch.setattr(mutated_files, "_REAL_MAX_BYTES", 4 << 20)
+    world = build(tmp_path / "one", ("bf16",), Path())
+    assert {"real/llama-a", "real/llama-a.sft"} <= world.matches["real/llama-a.sft"]
+
+
+def test_a_model_that_is_refused_undamaged_is_no_model_to_damage(
+    world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(ValueError, match="refused undamaged: TruncatedFile"):
+        world.take("x", tmp_path)
 
 
 def test_a_model_whose_weights_are_replaced_by_anothers_matches_that_one(
