@@ -108,6 +108,28 @@ REFUSED: dict[str, tuple[str, Change, str]] = {
         lambda o: model(o).update(source={"uri": "models/x"}),
         "spec.models[0].source.uri in body should match",
     ),
+    "a secret of another namespace": (
+        "modeldeployment",
+        lambda o: model(o)["source"].update(credentialsSecret={"name": "team-b/hub"}),
+        "spec.models[0].source.credentialsSecret.name in body should match",
+    ),
+    "a secret by its namespace": (
+        "modeldeployment",
+        lambda o: model(o)["source"].update(
+            credentialsSecret={"name": "hub", "namespace": "team-b"}
+        ),
+        'unknown field "spec.models[0].source.credentialsSecret.namespace"',
+    ),
+    "a secret without a name": (
+        "modeldeployment",
+        lambda o: model(o)["source"].update(credentialsSecret={}),
+        "spec.models[0].source.credentialsSecret.name: Required value",
+    ),
+    "a reference model with a secret": (
+        "referencemodel",
+        lambda o: o["spec"]["source"].update(credentialsSecret={"name": "hub"}),
+        'unknown field "spec.source.credentialsSecret"',
+    ),
     "two models of one name": (
         "modeldeployment",
         lambda o: o["spec"]["models"][1].update(name="base"),
@@ -250,6 +272,16 @@ REFUSED: dict[str, tuple[str, Change, str]] = {
         lambda o: o["metadata"].update(name="sha256-" + "2" * 64),
         "metadata.name must be sha256- followed by the hex digits of spec.digest",
     ),
+    "confined evidence under the name of everybody's": (
+        "modelevidence",
+        lambda o: o["spec"].update(confinedTo="team-a"),
+        "and a dot and spec.confinedTo where that is set",
+    ),
+    "everybody's evidence under the name of confined": (
+        "modelevidence",
+        lambda o: o["metadata"].update(name=f"{o['metadata']['name']}.team-a"),
+        "and a dot and spec.confinedTo where that is set",
+    ),
     "an overlong finding": (
         "modelevidence",
         lambda o: o["spec"]["findings"][0].update(message="x" * 513),
@@ -266,6 +298,16 @@ def test_a_bad_object_is_refused_in_words_that_help(
     obj = copy.deepcopy(good(kind))
     change(obj)
     assert message in refusal(control_plane, namespace, obj)
+
+
+def test_confined_evidence_is_taken_under_its_own_name(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    obj = good("modelevidence")
+    obj["spec"]["confinedTo"] = "team-a"
+    obj["metadata"]["name"] += ".team-a"
+    made = create(control_plane, namespace, obj, "--dry-run=server")
+    assert made["spec"]["confinedTo"] == "team-a"
 
 
 @pytest.fixture
