@@ -287,6 +287,20 @@ def test_weights_that_end_as_an_archive_are_an_error(tmp_path: Path) -> None:
         assert [x.reason for x in found] == ["PolyglotFile"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        PICKLE + b"PK\5\6" + bytes(60) + _zip(),
+        PICKLE + bytes((8 << 20) + 10 - len(PICKLE) - len(_zip())) + _zip(),
+    ],
+    ids=["after another mark", "across two reads"],
+)
+def test_the_end_of_an_archive_is_found(tmp_path: Path, content: bytes) -> None:
+    files = {"m.safetensors": MODEL, "x.bin": content}
+    found = _looked_at(tmp_path, files).remarks
+    assert [x.reason for x in found] == ["PolyglotFile"]
+
+
 def test_a_chance_archive_mark_within_weights_is_nothing(tmp_path: Path) -> None:
     files = {"a.bin": PICKLE + b"PK\5\6" + bytes(100), "b.bin": PICKLE + b"PK\5\6"}
     reasons = {x.reason for x in _looked_at(tmp_path, files).remarks}
