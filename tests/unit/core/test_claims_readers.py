@@ -268,7 +268,8 @@ def test_shards_say_one_thing_once_and_other_formats_have_no_such_keys(
     tmp_path: Path,
 ) -> None:
     keys = {"general.license": "mit"}
-    metadata = {"b.gguf": keys, "a.gguf": keys, "c.safetensors": keys}
+    others = {"general.license": "apache-2.0"}
+    metadata = {"b.gguf": keys, "a.gguf": keys, "c.safetensors": others}
     declared, _ = _read(tmp_path, {"x": b""}, metadata)
     assert declared == [("license", "mit", "a.gguf")]
 
@@ -317,6 +318,17 @@ def test_a_list_gives_no_more_than_a_few_values() -> None:
     assert len(card_declarations(card)) == VALUES_MAX
     keys = {f"general.base_model.{i}.name": "x" for i in range(1000)}
     assert len(list(gguf_declarations(keys, "m.gguf"))) == VALUES_MAX
+    assert len(list(config_declarations({"architectures": many}))) == VALUES_MAX
+    kit = "datasets: [" + "{name: x}," * 1000 + "]"
+    assert len(kitfile_declarations(kit.encode())) == VALUES_MAX
+
+
+@pytest.mark.parametrize("value", ["", "x" * 257, "a\nb", "a\u202eb"])
+def test_a_value_that_is_empty_too_long_or_not_printable_is_passed_over(
+    value: str,
+) -> None:
+    assert list(config_declarations({"architectures": [value]})) == []
+    assert list(gguf_declarations({"general.license": value}, "m.gguf")) == []
 
 
 def test_what_policies_compare_stands_first() -> None:

@@ -71,7 +71,7 @@ def test_other_terms_on_a_permissive_base_are_worth_no_more_than_a_note() -> Non
 
 
 def test_a_verified_base_overrides_the_declared_one() -> None:
-    claimed = Base("gpt", "mit", verified=False)
+    claimed = Base("gemma", "gemma", verified=False)
     found = licence_indicators([declares("mit")], [claimed, LLAMA], None)
     assert [item.reason for item in found] == ["LicenceDiffersFromBase"]
     assert "its base 'llama-3-1-8b'" in found[0].message

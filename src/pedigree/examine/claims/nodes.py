@@ -70,12 +70,19 @@ def member(pairs: Pairs, *keys: str) -> Pairs:
     return pairs
 
 
+def entries(node: yaml.Node) -> list[yaml.Node]:
+    """The first entries of a list; none if it is no list."""
+    import yaml
+
+    return node.value[:VALUES_MAX] if isinstance(node, yaml.SequenceNode) else []
+
+
 def scalars(node: yaml.Node) -> Iterator[str]:
     """Texts of a scalar, or of the first entries of a list."""
     import yaml
 
-    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
-    for item in items[:VALUES_MAX]:
+    items = entries(node) if isinstance(node, yaml.SequenceNode) else [node]
+    for item in items:
         if isinstance(item, yaml.ScalarNode) and is_value(item.value):
             yield item.value
 

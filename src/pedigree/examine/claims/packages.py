@@ -11,8 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pedigree.examine.claims.fields import VALUES_MAX, Field, taken
-from pedigree.examine.claims.nodes import declared_in, member, members, pairs_of
+from pedigree.examine.claims.fields import Field, taken
+from pedigree.examine.claims.nodes import (
+    declared_in,
+    entries,
+    member,
+    members,
+    pairs_of,
+)
 from pedigree.tensors.remarks import Declared
 
 KITFILE = "Kitfile"
@@ -44,15 +50,9 @@ def kitfile_declarations(text: bytes) -> list[Declared]:
     found += [item for item in whole if item.field not in told]
     names = {"name": Field.DATASETS}
     for key, node in pairs:
-        if key == "datasets" and isinstance(node.value, list):
-            for entry in node.value[:VALUES_MAX]:
-                found += declared_in(members(_node(entry)), names, KITFILE)
+        for entry in entries(node) if key == "datasets" else ():
+            found += declared_in(members(entry), names, KITFILE)
     return found
-
-
-def _node(entry: object) -> Any:
-    """An entry of a list; those of a map are pairs and no nodes."""
-    return None if isinstance(entry, tuple) else entry
 
 
 def modelpack_declarations(config: dict[str, Any]) -> Iterator[Declared]:
