@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from bench.fuzzing import looks, remote, stored, texts, weights
+from bench.fuzzing import layers, looks, remote, stored, texts, weights
 from bench.fuzzing.target import Target
 
 CORPUS = Path(__file__).parents[2] / "tests" / "data" / "corpus"
 TARGETS: Mapping[str, Target] = MappingProxyType(
     {
         target.name: target
-        for module in (weights, texts, looks, stored, remote)
+        for module in (weights, texts, looks, stored, remote, layers)
         for target in module.TARGETS
     }
 )

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import atheris  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
 with atheris.instrument_imports(
-    include=["pedigree", "pedigree_webhook", "pedigree_audit"]
+    include=["pedigree", "pedigree_webhook", "pedigree_audit", "pedigree_operator"]
 ):
     from bench.fuzzing.catalogue import TARGETS, corpus
     from bench.fuzzing.mutate import Mutator

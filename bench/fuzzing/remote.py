@@ -166,7 +166,8 @@ def _tar(data: bytes) -> None:
             name="x", limits=DEFAULT)  # fmt: skip
 
 
-def _tar_seeds() -> list[bytes]:
+def tar_seeds() -> list[bytes]:
+    """A small archive in each of the forms that are understood."""
     seeds = []
     for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         out = io.BytesIO()
@@ -293,7 +294,7 @@ TARGETS = (
            (b"layers", b"manifests", b"mediaType", b"platform", b"tar+gzip"), JSON),
     Target("oci-token", _token, _token_seeds, (b'realm="', *_URL_WORDS)),
     Target("web-shards", _shards, _shards_seeds, (b"weight_map",), JSON),
-    Target("tar-archive", _tar, _tar_seeds, (b"ustar", b"x", b"L", b"path="),
+    Target("tar-archive", _tar, tar_seeds, (b"ustar", b"x", b"L", b"path="),
            bytes_max=8192),
     Target("places", _place, _place_seeds, _URL_WORDS, bytes_max=300),
     Target("policy", of_json(_policy), _policy_seeds, (b"spec", b"rules", b"1h"), JSON,
