@@ -200,8 +200,8 @@ REFUSED: dict[str, tuple[str, Change, str]] = {
     "a rule with two members": (
         "clusterlineagepolicy",
         lambda o: rule(o).update(pinned={"required": "Always"}),
-        "a rule has exactly one of allowedAncestors, deniedAncestors, claims, formats "
-        "and pinned",
+        "a rule has exactly one of allowedAncestors, deniedAncestors, claims, formats, "
+        "pinned and signature",
     ),
     "a rule with no member": (
         "lineagepolicy",
