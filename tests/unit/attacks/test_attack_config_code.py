@@ -244,6 +244,7 @@ def test_what_is_usual_is_not_told(config: dict[str, Any]) -> None:
         (b'{"auto_map": 0, "auto_map": {"AutoModel": "m.M"}}', "DuplicateKey"),
         (b"{", "MalformedConfig"),
         (b'{"a":' * 100, "LimitExceeded"),
+        (b"[" + b"0," * 600_000 + b"0]", "LimitExceeded"),
         (b'{"a":"' + b"x" * (9 << 20) + b'"}', "LimitExceeded"),
     ],
 )
@@ -255,6 +256,13 @@ def test_a_configuration_that_two_readers_read_differently_is_an_error(
         Severity.ERROR,
         "generation_config.json",
     )
+
+
+def test_a_malformed_file_that_no_server_is_known_to_read_is_a_warning(
+    tmp_path: Path,
+) -> None:
+    finding = _examined(tmp_path, {"my_own_config.json": b"{"})["MalformedConfig"]
+    assert finding.severity is Severity.WARNING
 
 
 def test_a_malformed_config_is_told_once(tmp_path: Path) -> None:

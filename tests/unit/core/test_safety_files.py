@@ -26,7 +26,11 @@ from pedigree.evidence import Finding, from_object, to_object
 from pedigree.examine import ExamineSettings, examine
 from pedigree.examine.listing import FAR_HEADS_MAX, HELD_MAX_BYTES, list_model
 from pedigree.examine.safety import facts
-from pedigree.examine.safety.credentials import look_through
+from pedigree.examine.safety.credentials import (
+    TEXT_MAX_BYTES,
+    TEXTS_MAX_BYTES,
+    look_through,
+)
 from pedigree.examine.safety.heads import MAGICS, magic_of
 from pedigree.examine.safety.names import name_sightings
 from pedigree.examine.safety.sightings import Sighting, told
@@ -339,6 +343,16 @@ def test_placeholders_and_certificates_are_no_credentials(text: bytes) -> None:
     assert look_through(text) is None
 
 
+def test_large_texts_are_not_searched_and_neither_are_too_many(tmp_path: Path) -> None:
+    token = TOKENS["a Hugging Face token"].encode()
+    large = {"a.txt": token + b" " * TEXT_MAX_BYTES}
+    assert _looked_at(tmp_path / "large", large).remarks == ()
+    padded = token + b" " * (TEXT_MAX_BYTES - len(token))
+    many = {f"{n:02}.txt": padded for n in range(TEXTS_MAX_BYTES // TEXT_MAX_BYTES + 9)}
+    [found] = _looked_at(tmp_path / "many", many).remarks
+    assert f"{TEXTS_MAX_BYTES // TEXT_MAX_BYTES - 3} more" in found.message
+
+
 def test_ten_thousand_bad_names_are_one_finding(tmp_path: Path) -> None:
     found = told(
         Sighting(f"{n:05}.py", f"'{n:05}.py'", "CodeInModel", "it could run")
@@ -429,6 +443,7 @@ def test_of_files_with_stated_digests_little_is_read_and_nothing_twice(
         "chat_template.jinja": b"{{ x.__class__ }}",
         "model.safetensors": MODEL,
         "picture.png": ELF + bytes(10_000),
+        "server.pem": b"-----BEGIN CERTIFICATE-----",
         "tokenizer.json": b"{" + b" " * 100_000,
     }
     source = Stating(tmp_path, files)
@@ -438,11 +453,13 @@ def test_of_files_with_stated_digests_little_is_read_and_nothing_twice(
         "RemoteCode",
         "TemplateEscape",
         "MagicMismatch",
+        "SecretInModel",  # what it holds was not read, so its name counts
     }
     assert sorted(source.asked) == [
         ("chat_template.jinja", 17),
         ("config.json", 34),
         ("picture.png", 512),
+        ("server.pem", 27),
         ("tokenizer.json", 512),
     ]
 
