@@ -84,5 +84,5 @@ def read_all(files: Mapping[str, bytes]) -> None:
         if info.count > VALUES_MAX:
             continue
         opened.read(name)
-        if info.lines:
+        if info.shape and info.lines:
             opened.read_lines(name, [0, info.lines - 1])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -117,20 +118,44 @@ def _packed_seeds() -> list[bytes]:
         "a.weight.quant_state.bitsandbytes__nf4": text,
     }
     parts = {name: made_packed_float.stored(array) for name, array in nf4.items()}
+    words, _ = made_packed_float.packed("a.weight", (4, 16), random, 4, 8, True, True)
+    compressed: dict[str, object] = {
+        "format": "pack-quantized",
+        "quant_method": "compressed-tensors",
+    }
+    made.append(_with_config({}, _file(parts)))
+    made.append(_with_config(compressed, _file(words)))
+    plain: list[dict[str, tuple[str, tuple[int, ...]]]] = [
+        {"a.weight": ("F8_E4M3", (2, 4)), "a.weight_scale_inv": ("F32", (1, 1))},
+        {"a_blocks": ("U8", (1, 2, 1, 16)), "a_scales": ("U8", (1, 2, 1))},
+        {"a.weight_packed": ("U8", (2, 8)), "a.weight_scale": ("F8_E4M3", (2, 1)),
+         "a.weight_global_scale": ("F32", (1,))},
+        {"a.weight": ("U8", (2, 8)), "a.weight_scale": ("F8_E4M3", (2, 1)),
+         "a.weight_scale_2": ("F32", ())},
+        {"a.weight": ("I8", (2, 4)), "a.SCB": ("F32", (2,))},
+    ]  # fmt: skip
+    block: dict[str, object] = {"quant_method": "fp8", "weight_block_size": [2, 4]}
+    made += [_with_config(block, _file(_made(each))) for each in plain]
+    return made
+
+
+Parts = dict[str, tuple[str, tuple[int, ...], bytes]]
+
+
+def _made(shapes: dict[str, tuple[str, tuple[int, ...]]]) -> Parts:
+    return {
+        name: (dtype, shape, b"?" * (math.prod(shape) * DTYPES[dtype].bits // 8))
+        for name, (dtype, shape) in shapes.items()
+    }
+
+
+def _file(parts: Parts) -> bytes:
     header, body = {}, b""
     for name, (dtype, shape, raw) in parts.items():
         place = [len(body), len(body) + len(raw)]
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": place}
         body += raw
-    made.append(_with_config({}, file_of(header, body)))
-    fp8 = {
-        "a.weight": {"dtype": "F8_E4M3", "shape": [2, 4], "data_offsets": [0, 8]},
-        "a.weight_scale_inv": {"dtype": "F32", "shape": [1, 1],
-                               "data_offsets": [8, 12]},
-    }  # fmt: skip
-    made.append(_with_config({"quant_method": "fp8", "weight_block_size": [2, 4]},
-                             file_of(fp8, bytes(12))))  # fmt: skip
-    return made
+    return file_of(header, body)
 
 
 def _with_config(settings: dict[str, object], rest: bytes) -> bytes:
