@@ -160,6 +160,21 @@ def test_a_size_that_cannot_be_is_refused_before_anything_is_read(size: Any) -> 
     assert caught.value.reason == "AnswerMalformed"
 
 
+@pytest.mark.parametrize("code", [1, 2, -9, 70, True, "0", None, 0.0])
+def test_a_code_that_no_answer_has_is_refused(code: Any) -> None:
+    made = json.loads(answer_of(0, LLAMA.document, LLAMA.fingerprint))
+    made["code"] = code
+    with pytest.raises(PedigreeError) as caught:
+        read_answer(json.dumps(made).encode())
+    assert caught.value.reason == "AnswerMalformed"
+
+
+def test_an_answer_of_too_many_bytes_is_not_parsed() -> None:
+    with pytest.raises(PedigreeError) as caught:
+        read_answer(answer_of(0, LLAMA.document, b"").ljust(256_001))
+    assert caught.value.reason == "AnswerTooLarge"
+
+
 def test_names_of_parts_follow_from_the_name_of_the_answer() -> None:
     assert part_names("a")[:2] == ["a-1", "a-2"]
     assert len(part_names("a")) * 1_000_000 == 8_000_000
