@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pedigree.errors import ArtifactError, quote
 from pedigree.tensors.gguf_fields import Stored, fields, grouped, half
-from pedigree.tensors.gguf_tables import iq4_nl, iq4_xs, mxfp4, tq1_0, tq2_0
+from pedigree.tensors.gguf_tables import iq4_nl, iq4_xs, mxfp4, nvfp4, tq1_0, tq2_0
 from pedigree.tensors.layout import Extent
 from pedigree.tensors.lines import runs
 
@@ -268,6 +268,7 @@ BLOCK_TYPES: dict[int, BlockType] = {
     34: BlockType("TQ1_0", 256, 54, tq1_0),
     35: BlockType("TQ2_0", 256, 66, tq2_0),
     39: BlockType("MXFP4", 32, 17, mxfp4),
+    40: BlockType("NVFP4", 64, 36, nvfp4),
 }
 """By the number of the type in a GGUF file (``enum ggml_type``)."""
 
@@ -281,9 +282,8 @@ UNREAD_TYPES = {
     21: "IQ3_S",
     22: "IQ2_S",
     29: "IQ1_M",
-    40: "NVFP4",
     41: "Q1_0",
 }
 """Types that are not decoded.  IQ1, IQ2 and IQ3 store places in tables of hundreds of
-points that follow no rule, Q8_1 and Q8_K are for sums only, and the other two are rare.
+points that follow no rule, Q8_1 and Q8_K are for sums only, and Q1_0 is rare.
 """

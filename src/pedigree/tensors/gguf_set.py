@@ -19,6 +19,7 @@ from pedigree.tensors.gguf_header import (
     read_gguf_header,
 )
 from pedigree.tensors.gguf_order import PERMUTED, HalvedHeads, PlainCoding
+from pedigree.tensors.gguf_scales import with_scales
 from pedigree.tensors.gguf_tokens import stored_tokens
 from pedigree.tensors.layout import Coding, TensorInfo, WeightSet
 from pedigree.tensors.remarks import WARNING, Remark
@@ -95,7 +96,7 @@ def open_gguf(
     return WeightSet(
         form=GGUF,
         files=files,
-        tensors=dict(sorted(tensors.items())),
+        tensors=dict(sorted(with_scales(tensors).items())),
         metadata={
             path: _told(header) | _long_templates(header, files[path])
             for path, header in headers.items()

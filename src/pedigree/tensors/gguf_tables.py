@@ -72,6 +72,26 @@ def tq2_0(stored: Stored) -> NDArray[np.float32]:
 
 _E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6])
 """By bit pattern.  Source: OCP Microscaling Formats 1.0, table 5."""
+_SCALES = np.array(
+    [
+        0.0
+        if byte in (0, 0x7F)
+        else np.ldexp(byte & 7, -10)
+        if byte & 0x78 == 0
+        else np.ldexp(8 + (byte & 7), (byte >> 3 & 15) - 11)
+        for byte in range(256)
+    ],
+    np.float32,
+)
+"""Half of an 8-bit float of 4 bits of exponent and 3 of fraction, the sign passed over,
+as ggml has it."""
+_DOUBLED = (2 * _E2M1).astype(np.int8)
+
+
+def nvfp4(stored: Stored) -> NDArray[np.float32]:
+    """Four scale bytes, four times 8 bytes as in Q4_0 of 4-bit floats."""
+    numbers = _DOUBLED[fields(stored[:, 4:], 4, 0, 4) & 15]
+    return grouped(_SCALES[stored[:, :4]], numbers)
 
 
 def mxfp4(stored: Stored) -> NDArray[np.float32]:

@@ -38,6 +38,7 @@ _HALVES = {
     "TQ1_0": (52,),
     "TQ2_0": (64,),
     "MXFP4": (),
+    "NVFP4": (),
 }
 """Where half-precision scales are in a block."""
 
