@@ -79,19 +79,29 @@ def _run_here(args: argparse.Namespace) -> int:
     import dataclasses
 
     from pedigree.examine import ExamineSettings, examine
+    from pedigree.ranges import ModelSource, Usage, usage_of
+    from pedigree.refs import Scheme
     from pedigree.registry import FingerprintStore
 
     roots = tuple(args.file_root) if args.file_root else None
     sources = dataclasses.replace(source_settings(args), file_roots=roots)
-    with stage_progress() as progress:
+    ref = to_ref(args.model)
+    sources_open: list[ModelSource] = []
+
+    def far_usage() -> Usage:
+        return usage_of(sources_open[0]) if sources_open else Usage()
+
+    spent = None if ref.scheme is Scheme.FILE else far_usage
+    with stage_progress(spent) as progress:
         found = examine(
-            to_ref(args.model),
+            ref,
             settings=ExamineSettings(
                 sources=sources, deadline_s=args.deadline, trust=trust_of(args)
             ),
             store=FingerprintStore(args.store) if args.store else None,
             now=datetime.now(UTC),
             progress=progress,
+            opened_as=sources_open.append,
         )
     if args.json:
         findings = finding_dicts(found.evidence.findings)

@@ -135,7 +135,8 @@ def read_subject(
     settings = source_settings() if sources is None else sources
     source = HeldSource(open_source(ref, settings))
     checkpoint = Checkpoint.open(source, settings.limits)
-    with byte_progress(f"reading {text}") as progress:
+    spent = None if ref.scheme is Scheme.FILE else lambda: source.usage
+    with byte_progress(f"reading {text}", spent) as progress:
         fingerprint = fingerprint_source(
             source,
             checkpoint=checkpoint,

@@ -37,7 +37,7 @@ from pedigree.fingerprint.build import automatic_profile
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.fingerprint.source import fingerprint_source
 from pedigree.fingerprint.spec import V2, Profile
-from pedigree.ranges import Usage
+from pedigree.ranges import ModelSource, Usage
 from pedigree.refs import ModelRef, Scheme
 from pedigree.signatures.trust import NOBODY, Trust
 from pedigree.sources import SourceSettings, open_source, resolve_identity
@@ -113,6 +113,7 @@ def examine(
     now: datetime,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
+    opened_as: Callable[[ModelSource], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Examination:
     """Examine the model a reference means.
@@ -125,6 +126,7 @@ def examine(
         now: Time of the examination, with a time zone.
         progress: Told how far it is.
         cancelled: Asked before every read.
+        opened_as: Given the source, for whoever tells what reading takes meanwhile.
         clock: Monotonic seconds.
 
     Raises:
@@ -140,16 +142,13 @@ def examine(
     if ref.scheme is Scheme.FILE:  # a commit cannot change
         opened = SteadySource(opened)
     source = WatchedSource(opened, cancelled, clock, deadline)
+    if opened_as is not None:
+        opened_as(source)
     listing = list_model(source, progress)
     weights = _read_weights(source, settings, listing, store, progress)
-    facts = gather(
-        Seen(
-            source=source,
-            listing=listing,
-            metadata=weights.metadata,
-            limits=settings.sources.limits,
-        )
-    )
+    limits = settings.sources.limits
+    seen = weights.metadata
+    facts = gather(Seen(source=source, listing=listing, metadata=seen, limits=limits))
     signatures = signatures_of(source, listing.manifest, settings.trust, now)
     _check_unchanged(source, settings)
     resolution = Resolution(str(ref), str(source.ref), source.identity, _utc(now))

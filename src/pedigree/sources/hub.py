@@ -3,7 +3,7 @@
 
 The only module that talks to the Hub, and the one that makes the HTTP client of the
 other sources (:func:`client`).  It uses the Hub's client library for its
-addresses, headers and connections (and so its proxies, certificates and offline
+addresses and connections (and so its proxies, certificates and offline
 switch), and its own bounded requests for the rest; see
 :mod:`pedigree.sources.exchange`.  Importing it is slow, so it is imported when first
 used.
@@ -24,10 +24,7 @@ from urllib.parse import urlencode, urljoin
 
 from huggingface_hub import hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-from huggingface_hub.utils import (  # type: ignore[attr-defined]
-    build_hf_headers,
-    get_session,
-)
+from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
 from pedigree import __version__
 from pedigree.digests import Digest
@@ -102,9 +99,9 @@ def client(settings: SourceSettings, endpoint: str, **more: Any) -> Exchange:
         ),
         timeout_errors=(module.TimeoutException, TimeoutError),
         endpoint=endpoint,
-        headers=build_hf_headers(
-            token=False, library_name="pedigree", library_version=__version__
-        ),
+        # Not the library's own: to make them it asks the Hub which agents there are,
+        # whatever the source, looks for them in the environment, and tells.
+        headers={"user-agent": f"pedigree/{__version__}"},
         timeout_s=settings.timeout_s,
         attempts=settings.attempts,
         patience=Patience(settings.patience_s),

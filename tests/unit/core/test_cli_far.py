@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import made_models
-from artifact_world.hub import SimulatedHub, serve
+from artifact_world.hub import Fault, SimulatedHub, serve
 from pedigree.cli import main
 from pedigree.cli.far import usage_words
 from pedigree.errors import ConfigError
@@ -126,3 +132,38 @@ def test_too_little_memory_is_a_wrong_setting(
     assert main(["examine", "hf://org/model", "--memory", "1000"]) == 2
     assert "memory is 1000 bytes, wanted at least" in capsys.readouterr().err
     assert hub.asked == []
+
+
+def _on_a_terminal(arguments: list[str], folder: Path) -> str:
+    """What a command writes to a terminal that is its stderr."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "pedigree", *arguments]
+    # An empty folder, so that the Hub's client would ask for what it has not kept.
+    home = tempfile.mkdtemp(dir=folder)
+    environment = {**os.environ, "COLUMNS": "160", "TERM": "xterm", "HF_HOME": home}
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # how a terminal ends
+        while data := os.read(ours, 65536):
+            seen += data
+    os.close(ours)
+    assert process.wait(60) == 0, seen
+    return seen.decode()
+
+
+@pytest.mark.parametrize("command", ["examine", "fingerprint"])
+def test_a_bar_tells_what_was_received_of_a_model_that_is_far(
+    hub: SimulatedHub, tmp_path: Path, command: str
+) -> None:
+    hub.faults.append(Fault("/cdn/", delay_s=0.3))
+    shown = _on_a_terminal([command, "hf://org/model"], tmp_path)
+    assert "read in" in shown
+    requests = [int(found) for found in re.findall(r"read in (\d+) requests", shown)]
+    assert requests[-1] == len(hub.asked)
+    assert requests == sorted(requests)
+    here = _on_a_terminal([command, str(tmp_path / "m")], tmp_path)
+    assert "fingerprint" in here or "reading" in here
+    assert "read in" not in here
