@@ -27,6 +27,8 @@ INVALID = "CredentialsInvalid"
 UNAVAILABLE = "CredentialsUnavailable"
 LEAKED = "CredentialsInAnswer"
 VALUE_MAX_BYTES = 16384
+MESSAGE_MAX_CHARS = 4096
+"""Of a cleaned message, which a process that reads hostile bytes may have written."""
 PIECE_CHARS = 8
 """So much of a secret in a row is taken out of a text (arbitrary).  Less tells nobody
 anything, and a message may hold a secret cut short."""
@@ -81,9 +83,10 @@ class Credentials:
     def clean(self, error: PedigreeError) -> PedigreeError:
         """The same error, saying nothing of the values."""
         if self.values:
-            error.reason = self.redact(error.reason)
-            error.message = self.redact(error.message)
-            error.hint = self.redact(error.hint) if error.hint else error.hint
+            error.reason = self.redact(error.reason[:MESSAGE_MAX_CHARS])
+            error.message = self.redact(error.message[:MESSAGE_MAX_CHARS])
+            if error.hint:
+                error.hint = self.redact(error.hint[:MESSAGE_MAX_CHARS])
             error.args = (error.message,)
         return error
 

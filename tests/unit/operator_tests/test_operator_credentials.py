@@ -13,6 +13,7 @@ from pedigree.sources.settings import CREDENTIALS
 from pedigree_operator.access import Access
 from pedigree_operator.cluster import ClusterError
 from pedigree_operator.credentials import (
+    MESSAGE_MAX_CHARS,
     NONE,
     REDACTED,
     Credentials,
@@ -147,6 +148,13 @@ def test_an_error_is_cleaned_in_all_its_parts() -> None:
     told = f"{cleaned} {cleaned!r} {cleaned.args} {cleaned.reason}"
     assert CANARY not in told
     assert NONE.clean(SourceRefused("kept")).message == "kept"
+
+
+def test_a_flood_of_words_is_cut_before_it_is_searched() -> None:
+    flood = SourceRefused("x" * 4_000_000, reason="y" * 9999, hint="z" * 9999)
+    cleaned = Credentials({"HF_TOKEN": CANARY}).clean(flood)
+    assert len(cleaned.message) == len(cleaned.reason) == MESSAGE_MAX_CHARS
+    assert len(cleaned.hint or "") == MESSAGE_MAX_CHARS
 
 
 def test_an_answer_that_repeats_a_secret_is_thrown_away() -> None:
