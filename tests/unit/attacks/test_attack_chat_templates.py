@@ -21,6 +21,7 @@ from artifact_world.weights import lay_out, matrix, weights
 from pedigree import refs
 from pedigree.evidence import Finding, Severity
 from pedigree.examine import ExamineSettings, examine
+from pedigree.examine.safety.template_files import FILES_MAX, TEMPLATES_MAX
 from pedigree.examine.safety.templates import look_at
 from pedigree.sources import SourceSettings
 
@@ -192,21 +193,23 @@ def test_many_long_templates_within_gguf_are_refused(tmp_path: Path) -> None:
 
 
 DEEP = {
-    "brackets": "{{ " + "(" * 5_000 + "x" + ")" * 5_000 + " }}",
-    "lists": "{{ " + "[" * 5_000 + "]" * 5_000 + " }}",
-    "blocks": "{% if x %}" * 5_000 + "{% endif %}" * 5_000,
-    "not": "{{ " + "not " * 5_000 + "x }}",
-    "signs": "{{ " + "-" * 5_000 + "1 }}",
-    "choices": "{{ " + "a if b else " * 5_000 + "c }}",
-    "long": "x" * 300_000,
-    "tokens": "{{ " + "a," * 60_000 + " }}",
+    "brackets": ("{{ " + "(" * 5_000 + "x" + ")" * 5_000 + " }}", "brackets or"),
+    "lists": ("{{ " + "[" * 5_000 + "]" * 5_000 + " }}", "brackets or"),
+    "blocks": ("{% if x %}" * 5_000 + "{% endif %}" * 5_000, "blocks in another"),
+    "not": ("{{ " + "not " * 5_000 + "x }}", "in a row"),
+    "signs": ("{{ " + "-" * 5_000 + "1 }}", "in a row"),
+    "choices": ("{{ " + "a if b else " * 5_000 + "c }}", "in a row"),
+    "long": ("x" * 300_000, "300000 bytes"),
+    "tokens": ("{{ " + "a," * 60_000 + " }}", "tokens"),
 }
 
 
-@pytest.mark.parametrize("text", DEEP.values(), ids=DEEP.keys())
-def test_what_is_built_to_exhaust_the_parser_is_an_error(text: str) -> None:
+@pytest.mark.parametrize(("text", "bound"), DEEP.values(), ids=DEEP.keys())
+def test_what_is_built_to_exhaust_the_parser_is_an_error(text: str, bound: str) -> None:
     begin = time.perf_counter()
-    assert _reasons(text) == {("TemplateUnread", "Error")}
+    [sight] = look_at(text, "chat_template.jinja")
+    assert (sight.reason, sight.severity) == ("TemplateUnread", "Error")
+    assert bound in sight.detail  # before the parser has seen it
     assert time.perf_counter() - begin < 5
 
 
@@ -283,6 +286,18 @@ def test_many_large_templates_are_an_error_and_take_no_long_time(
     finding = _examined(tmp_path, files)["TemplateUnread"]
     assert finding.severity is Severity.ERROR
     assert "in all" in finding.message
+
+
+def test_more_templates_than_are_looked_at_are_an_error(tmp_path: Path) -> None:
+    model = {"model.safetensors": weights({"a": matrix()})}
+    named = {str(n): f"{{{{ x{n} }}}}" for n in range(TEMPLATES_MAX + 1)}
+    config = {"tokenizer_config.json": json.dumps({"chat_template": named}).encode()}
+    beside = {f"{n}.jinja": str(n).encode() for n in range(FILES_MAX + 1)}
+    large = {"chat_template.jinja": b" " * 2_000_000}
+    worlds = {"named": config, "beside": beside, "large": large}
+    for name, files in worlds.items():
+        finding = _examined(tmp_path / name, {**model, **files})["TemplateUnread"]
+        assert finding.severity is Severity.ERROR
 
 
 def test_many_bad_lines_are_one_finding(tmp_path: Path) -> None:
