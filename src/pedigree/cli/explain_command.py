@@ -135,7 +135,7 @@ def _asked(name: str, found: dict[str, Topic]) -> Topic:
     folded = {topic.casefold(): topic for topic in found}
     if name.casefold() in folded:
         return found[folded[name.casefold()]]
-    near = difflib.get_close_matches(name.casefold()[:80], folded, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
     meant = ", ".join(folded[word] for word in near)
     raise ConfigError(
         f"there is nothing called {quote(name, 80)} to explain",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pedigree.cli.claimed import Agreement, declared
 from pedigree.cli.models import Subject
 from pedigree.cli.render import print_lines
-from pedigree.errors import PedigreeError, quote
+from pedigree.errors import quote
 from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.policy.references import Reference, named
 from pedigree.policy.relations import fits
@@ -195,6 +195,7 @@ def _licence(
 ) -> list[Finding]:
     from pedigree.evidence import Claim
     from pedigree.evidence.licences import Base, licence_indicators
+    from pedigree.policy.licensing import declared_bases, name_on_hub
 
     known = {reference.name: reference for reference in references}
     bases: list[Base] = [
@@ -204,28 +205,14 @@ def _licence(
         and item.comparison.direction is not Direction.B_TO_A
         and item.reference in known
     ]
-    bases += [
-        Base(reference.name, reference.license, verified=False)
-        for item in said
-        if item.field == "baseModel"
-        for reference in named(item.value, references)
-    ]
+    bases += declared_bases(
+        (item.value for item in said if item.field == "baseModel"), references
+    )
     claims = [Claim(item.field, item.value, item.source) for item in said]
     files = None
     if subject.source is not None:
         files = [entry.path for entry in subject.source.files()]
-    return licence_indicators(claims, bases, files, _names(subject, said))
-
-
-def _names(subject: Subject, said: Sequence[Declared]) -> list[str]:
-    """What the model is published as: its own word, and its name on the Hub."""
-    from pedigree.refs import Scheme, parse
-
     names = [item.value for item in said if item.field == "modelName"]
-    try:
-        ref = parse(subject.uri)
-    except PedigreeError:
-        return names
-    if ref.scheme is Scheme.HUB:
-        names.append(ref.location.rpartition("/")[2])
-    return names
+    if on_hub := name_on_hub(subject.uri):
+        names.append(on_hub)
+    return licence_indicators(claims, bases, files, names)

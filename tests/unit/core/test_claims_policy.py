@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
-from pedigree.evidence import Claim, Match
-from pedigree.lineage.classes import LineageClass
+from pedigree.evidence import Claim, Match, Resolution
+from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.lineage.findings import Relation
 from pedigree.policy.evaluate import judge
+from pedigree.policy.licensing import licence_findings
 from pedigree.policy.relations import KINDS, UNTOLD, fits, fits_first
 from pedigree.policy.verdict import Action, Reason, Verdict
 from worlds.policies import (
@@ -19,9 +21,11 @@ from worlds.policies import (
     REFERENCES,
     claims,
     derived,
+    evidence,
     known,
     model,
     policy,
+    reference,
     subject,
 )
 
@@ -122,3 +126,46 @@ def test_kinds_that_fit_are_seen_among_several() -> None:
     assert fits("merge", ["Quantised", "FineTuned"]) is False
     assert fits("merge", ["Derived"]) is None
     assert fits("distilled", ["FineTuned"]) is None
+
+
+LLAMA = {
+    **REFERENCES,
+    "good": reference("good", license="llama3.1"),
+    "bad": reference("bad", license="gemma"),
+}
+
+
+def licences(*matches: Match, uri: str = "", **declared: str) -> list[str]:
+    items = tuple(Claim(field, value, "README.md") for field, value in declared.items())
+    told = evidence(*matches, claims=items)
+    if uri:
+        told = replace(told, resolutions=(Resolution(uri, uri, "stat:1", "now"),))
+    found = licence_findings(told, LLAMA)
+    assert all("indicator, not legal advice" in finding.message for finding in found)
+    return [finding.reason for finding in found]
+
+
+def test_stored_evidence_gives_indicators_of_the_bases_that_weights_show() -> None:
+    tuned = derived("good", "FineTuned")
+    assert licences(tuned, license="mit") == ["LicenceDiffersFromBase"]
+    assert licences(tuned, license="llama3.1") == []
+    assert licences(tuned, license="mit", baseModel="bad") == ["LicenceDiffersFromBase"]
+    assert licences(license="mit", baseModel="bad") == ["LicenceDiffersFromBase"]
+    assert licences(license="mit") == []
+
+
+def test_descent_from_the_model_gives_no_indicator() -> None:
+    """A reference that looks like the model's descendant has its own terms."""
+    later = replace(derived("good"), direction=Direction.B_TO_A)
+    kin = replace(derived("good"), lineage=LineageClass.COMMON_ANCESTOR)
+    for match in (later, kin, derived("not-known-any-more")):
+        assert licences(match, license="mit") == []
+
+
+def test_a_name_is_that_of_the_hub_or_the_model_s_own_word() -> None:
+    tuned = derived("good", "FineTuned")
+    assert licences(tuned, uri="hf://org/Sunny@main") == ["NamePrefixMissing"]
+    assert licences(tuned, uri="hf://org/Llama-Sunny@main") == []
+    assert licences(tuned, uri="file:///models/sunny") == []
+    assert licences(tuned, uri="no address") == []
+    assert licences(tuned, modelName="Sunny") == ["NamePrefixMissing"]

@@ -13,6 +13,10 @@ import pytest
 import made_adapters
 import made_models as made
 from pedigree.cli import main
+from pedigree.cli.scan_claims import NAMES_MAX, _references
+from pedigree.digests import sha256
+from pedigree.registry.catalogue import KIT_SPEC, Entry
+from pedigree.registry.scan import Scan
 
 ROOT = made.read(made.EXAMPLES / "llama-a")
 
@@ -20,9 +24,12 @@ ROOT = made.read(made.EXAMPLES / "llama-a")
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = str(tmp_path_factory.mktemp("registry"))
-    for name, alias in (("llama-a", "org/Base-A"), ("llama-b", "org/Base-B")):
+    for name, alias, terms in (
+        ("llama-a", "org/Base-A", "llama3.1"),
+        ("llama-b", "org/Base-B", "gemma"),
+    ):
         add = ["registry", "add", "--registry", folder, name]
-        options = ["--alias", alias, "--license", "llama3.1"]
+        options = ["--alias", alias, "--license", terms]
         assert main([*add, str(made.EXAMPLES / name), *options]) == 0
     return folder
 
@@ -142,3 +149,29 @@ def test_an_adapter_s_named_base_is_held_against_what_its_weights_name(
     assert base["evidence"].startswith("the weights say Derived from base-1 (Adapter,")
     if agreement == "Agrees":
         assert relation["agreement"] == "Agrees"
+
+
+def test_entries_of_the_kit_have_no_weights_and_are_no_base_to_contradict() -> None:
+    """A name that means one is not compared: its weights were never seen."""
+
+    class OneOfEach:
+        entries = (
+            Entry(name="own", fingerprint=sha256(b"a"), spec="v2"),
+            Entry(name="kit", fingerprint=sha256(b"b"), spec=KIT_SPEC),
+        )
+
+        def __len__(self) -> int:
+            return 2
+
+    nothing = Scan(ranked=(), references=1, screened=0, incomparable=())
+    found = _references(OneOfEach(), nothing)  # type: ignore[arg-type]
+    assert [reference.name for reference in found] == ["own"]
+
+
+def test_of_very_many_references_only_compared_ones_are_asked_for_their_names() -> None:
+    class Many:
+        def __len__(self) -> int:
+            return NAMES_MAX + 1
+
+    nothing = Scan(ranked=(), references=1, screened=0, incomparable=())
+    assert _references(Many(), nothing) == []  # type: ignore[arg-type]

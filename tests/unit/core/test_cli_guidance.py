@@ -10,7 +10,7 @@ import pytest
 
 import made_models
 from pedigree.cli import main
-from pedigree.cli.findings import SHOWN_MAX, finding_dicts, print_findings
+from pedigree.cli.findings import SHOWN_MAX, TOLD_MAX, finding_dicts, print_findings
 from pedigree.evidence import Finding, Severity
 from pedigree.evidence.controls import catalogue, guidance
 
@@ -52,7 +52,8 @@ def test_lines_fit_a_terminal_of_eighty_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pedigree.cli.findings.PIPED_WIDTH", 80)
-    text = printed(capsys, finding(path="a/" * 20 + "b"), controls=True)
+    hostile = finding(path="a/" * 20 + "\x1b" * 12)
+    text = printed(capsys, hostile, controls=True)
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -106,6 +107,10 @@ def test_examine_tells_advice_and_on_demand_controls(
     assert main(["examine", str(folder), "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)["findings"]
     assert (told["reason"], told["advice"]) == ("CodeInModel", known.advice)
+
+
+def test_a_document_has_a_bound_on_findings() -> None:
+    assert len(finding_dicts([finding()] * (TOLD_MAX + 1))) == TOLD_MAX
 
 
 def test_explain_says_what_a_finding_is_evidence_for(
