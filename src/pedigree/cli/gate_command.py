@@ -21,6 +21,7 @@ from pedigree.cli.failure import (
     EXIT_NOTHING_TO_CHECK,
     EXIT_OK,
 )
+from pedigree.cli.findings import finding_dicts
 from pedigree.cli.models import source_settings
 from pedigree.cli.progress import stage_progress
 from pedigree.cli.render import human_bytes, print_json, print_lines, print_table
@@ -33,6 +34,7 @@ from pedigree.policy.verdict import Action, Result
 if TYPE_CHECKING:
     from pedigree.cli.gate_facts import Gatherer
     from pedigree.cli.manifests import Document
+    from pedigree.evidence import Finding
     from pedigree.policy.facts import ModelFacts
     from pedigree.policy.references import Reference
     from pedigree.policy.rules import BrokenPolicy, Policy
@@ -130,6 +132,8 @@ class Judged:
     subject: Subject
     facts: dict[str, ModelFacts]
     verdict: Verdict
+    licence: dict[str, list[Finding]]
+    """What the licences of the bases ask for, by model; never part of the verdict."""
 
     @property
     def exit_code(self) -> int:
@@ -242,6 +246,7 @@ def _judge(
     now: datetime,
 ) -> Judged:
     from pedigree.policy.evaluate import judge
+    from pedigree.policy.licensing import licence_findings
     from pedigree.policy.subject import subject_from_model_deployment
 
     labels = _labels(args.namespace_labels)
@@ -260,7 +265,12 @@ def _judge(
         now=now,
         trusted_signers=gatherer.trusted_signers,
     )
-    return Judged(subject, facts, verdict)
+    licence = {
+        name: licence_findings(known_facts.evidence, known)
+        for name, known_facts in facts.items()
+        if known_facts.evidence is not None
+    }
+    return Judged(subject, facts, verdict, licence)
 
 
 def _labels(texts: Sequence[str]) -> dict[str, str]:
@@ -285,6 +295,7 @@ def _object_dict(judged: Judged) -> dict[str, Any]:
                 "name": model.name,
                 "uri": model.uri,
                 **_model_dict(judged.facts.get(model.name)),
+                "licence": finding_dicts(judged.licence.get(model.name, [])),
             }
             for model in subject.models
         ],
@@ -325,6 +336,13 @@ def _print(
                     for number, cause in enumerate(verdict.causes)
                 ],
             )
+        print_lines(
+            *(
+                f"  licence {finding.severity}: {quote(name, 80)}: {finding.message}"
+                for name, findings in item.licence.items()
+                for finding in findings
+            )
+        )
     if not judged:
         print_lines("the manifests hold no ModelDeployment: nothing was checked")
         return
