@@ -50,6 +50,10 @@ ESCAPES = {
     "item that is added": "{{ messages['_' + '_class_' + '_'] }}",
     "item that is reversed": "{{ messages['ssalc'|reverse] }}",
     "item that is sliced": "{{ messages['__ssalc__'[::-1]] }}",
+    "item of a name that is put together": (
+        "{% set k = '__cla' ~ 'ss__' %}{{ messages[k] }}"
+    ),
+    "item of a name in three pieces": "{% set k = '_' + '_init' + '__' %}{{ x[k] }}",
     "item by a format": "{{ messages['%sclass%s'|format('__', '__')] }}",
     "item by a list": "{{ messages[['__', 'class', '__']|join] }}",
     "item by underscores in number": "{{ messages[('_'*2) ~ 'class' ~ ('_'*2)] }}",

@@ -237,6 +237,20 @@ def test_a_text_in_no_template_language_is_fine() -> None:
     assert look_at("Be kind, and say __init__ and %s and {0.x} if you like.", "t") == []
 
 
+def test_code_in_a_prompt_is_no_reach() -> None:
+    text = "{{ '<|system|>' + 'Write def __init__(self) and {}.' + bos_token }}"
+    assert look_at(text, "t") == []
+
+
+def test_an_odd_escape_is_no_finding() -> None:
+    assert look_at(r"{{ content.split('\d') }}", "t") == []
+
+
+def test_a_mark_of_byte_order_is_hidden_only_within_the_text() -> None:
+    assert look_at("\ufeffa\nb", "t") == []
+    assert [s.reason for s in look_at("a\n\ufeffb", "t")] == ["TemplateHiddenText"]
+
+
 def test_a_template_at_the_bound_is_read_and_one_beyond_is_not() -> None:
     assert look_at("x" * TEMPLATE_MAX_BYTES, "t") == []
     assert look_at("x" * (TEMPLATE_MAX_BYTES + 1), "t") != []

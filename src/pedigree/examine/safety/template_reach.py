@@ -81,6 +81,7 @@ _INNER = frozenset(
 _INTERNALS = frozenset(f"__{name}__" for name in _INNER)
 _FORMAT_REACH = re.compile(r"\{[^{}]*[.\[]__|%\([^)]*__")
 _MAKERS = frozenset({"Concat", "Add", "Mod", "Mul", "Filter", "Call"})
+_JOINED = frozenset({"Concat", "Add"})
 _LOADERS = {
     "Import": "import",
     "FromImport": "from",
@@ -168,6 +169,8 @@ def _look(node: Any, own: frozenset[str]) -> Iterator[tuple[str, str]]:
         called = kind == "Call" and child is node.node
         if _kind(child) == "Name" and child.name in _ONLY_CALLED - own and not called:
             yield WARNING, f"the function {quote(child.name)} without calling it"
+        if _kind(child) in _JOINED and kind not in _JOINED and _is_split(child):
+            yield ERROR, "an inner name that is put together"
 
 
 def _named(name: str, what: str) -> Iterator[tuple[str, str]]:
@@ -221,6 +224,16 @@ def _pieces(node: Any) -> list[str]:
             pieces.append(item.value)
         pending.extend(reversed(list(item.iter_child_nodes())))
     return pieces
+
+
+def _is_split(node: Any) -> bool:
+    """Whether pieces of text make an inner name that none of them has."""
+    pieces = _pieces(node)
+    text = "".join(pieces)
+    return "__" in text and any(
+        name in text and not any(name in piece for piece in pieces)
+        for name in _INTERNALS
+    )
 
 
 def _is_inner(pieces: list[str]) -> bool:
