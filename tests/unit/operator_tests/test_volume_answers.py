@@ -175,6 +175,12 @@ def test_an_answer_of_too_many_bytes_is_not_parsed() -> None:
     assert caught.value.reason == "AnswerTooLarge"
 
 
+def test_an_answer_that_nobody_would_read_is_not_written() -> None:
+    with pytest.raises(PedigreeError) as caught:
+        answer_of(0, {"text": "x" * 256_000}, b"")
+    assert caught.value.reason == "AnswerTooLarge"
+
+
 def test_names_of_parts_follow_from_the_name_of_the_answer() -> None:
     assert part_names("a")[:2] == ["a-1", "a-2"]
     assert len(part_names("a")) * 1_000_000 == 8_000_000
