@@ -37,7 +37,9 @@ _HEAD = struct.Struct("<4sIQ16s")  # magic, length, offset, mark
 _MAGIC = b"EXT1"
 _FIRST = b"PEDIGREE EXTENTS 1\n"
 _KEY_BYTES = 32
-_BEGIN = len(_FIRST) + _KEY_BYTES
+_NUMBER_BYTES = 8
+"""Tells a log from the one that had its name before."""
+_BEGIN = len(_FIRST) + _KEY_BYTES + _NUMBER_BYTES
 _RECORDS_MAX = 2_000_000
 """Records of one log that are looked at; the rest is cut (arbitrary)."""
 _RESCAN_BYTES = 32 << 20
@@ -177,6 +179,7 @@ class ExtentLog:
         self._lock = Lock()
         self._segments: list[tuple[int, int, _Record]] = []
         self._end = 0
+        self._first = b""
         self._marked: dict[_Record, bytes] = {}
         self.served = 0
         with suppress(OSError), self._opened(os.O_RDWR) as file:
@@ -218,13 +221,22 @@ class ExtentLog:
             if not records or not self._make_room(added):
                 return
             if self._end == 0:
-                _write(file, _FIRST + self._key, 0)
+                self._first = _FIRST + self._key + os.urandom(_NUMBER_BYTES)
+                _write(file, self._first, 0)
                 self._end = _BEGIN
             for record, body in records:
                 head = _HEAD.pack(_MAGIC, len(body), record[0], record[1])
                 _write(file, head + body, self._end)
                 self._add(_Record(self._end, record[0], len(body), record[1]))
                 self._end += _HEAD.size + len(body)
+
+    def forget(self) -> None:
+        """Keep nothing of what was kept."""
+        with self._lock:
+            self._segments, self._end = [], 0
+            self._marked.clear()
+            with suppress(OSError):
+                self._path.unlink()
 
     def _records(
         self, holes: Sequence[Range], offset: int, data: bytes
@@ -252,11 +264,11 @@ class ExtentLog:
 
     def _catch_up(self, file: int) -> None:
         """Learn what others appended; cut off what has no end."""
-        size = os.fstat(file).st_size
-        if size < self._end:  # deleted, and begun anew by another process
-            self._segments, self._end = [], 0
+        size, first = os.fstat(file).st_size, os.pread(file, _BEGIN, 0)
+        if first != self._first:  # deleted, and perhaps begun anew by another process
+            self._segments, self._end, self._first = [], 0, first
         if self._end == 0:
-            if os.pread(file, _BEGIN, 0) != _FIRST + self._key:
+            if len(first) < _BEGIN or not first.startswith(_FIRST + self._key):
                 os.ftruncate(file, 0)
                 return
             self._end = _BEGIN

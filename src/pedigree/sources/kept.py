@@ -44,6 +44,39 @@ _PREFIXES = {
 }
 
 
+class Keeper:
+    """Has files of one place keep their bytes, for one access.
+
+    Args:
+        ref: A reference to the place.
+        settings: With a cache.
+
+    Raises:
+        ConfigError: The cache folder cannot be used (``CacheUnusable``).
+    """
+
+    def __init__(self, ref: ModelRef, settings: SourceSettings) -> None:
+        if settings.cache is None:
+            raise ValueError("settings have no cache, wanted one")
+        self._folder = ExtentFolder(settings.cache)
+        self._place = place_of(ref, settings, self._folder)
+        self._logs: dict[bytes, ExtentLog] = {}
+
+    @property
+    def bytes_kept(self) -> int:
+        """Bytes that the cache gave so far."""
+        return sum(log.served for log in self._logs.values())
+
+    def keep(self, file: FarFile) -> None:
+        """Have a file take bytes from the cache; not if nothing pins them."""
+        if not file.pin:
+            return
+        key = key_of(self._place, "extents", file.pin, str(file.size))
+        if key not in self._logs:
+            self._logs[key] = self._folder.log(key, file.size)
+        file.keep(self._logs[key])
+
+
 class CachedSource(WrappedSource):
     """A source that fetches no byte that is kept, and keeps what it fetches.
 
@@ -59,26 +92,18 @@ class CachedSource(WrappedSource):
 
     def __init__(self, source: ModelSource, settings: SourceSettings) -> None:
         super().__init__(source)
-        if settings.cache is None:
-            raise ValueError("settings have no cache, wanted one")
-        self._folder = ExtentFolder(settings.cache)
-        self._place = place_of(source.ref, settings, self._folder)
-        self._logs: dict[str, ExtentLog] = {}
+        self._keeper = Keeper(source.ref, settings)
 
     @property
     def usage(self) -> Usage:
         """What it took so far, and what the cache saved."""
-        served = sum(log.served for log in self._logs.values())
-        return replace(usage_of(self._source), bytes_kept=served)
+        return replace(usage_of(self._source), bytes_kept=self._keeper.bytes_kept)
 
     def open(self, path: str) -> RangeSource:
         """Ranged reads of one listed file."""
         file = self._source.open(path)
-        if isinstance(file, FarFile) and file.pin:
-            if path not in self._logs:
-                key = key_of(self._place, "extents", file.pin, str(file.size))
-                self._logs[path] = self._folder.log(key, file.size)
-            file.keep(self._logs[path])
+        if isinstance(file, FarFile):
+            self._keeper.keep(file)
         return file
 
 

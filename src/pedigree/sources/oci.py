@@ -22,6 +22,7 @@ from pedigree.ranges import FileEntry, Usage
 from pedigree.refs import ModelRef
 from pedigree.sources.archives import Image, is_plain, members
 from pedigree.sources.exchange import Exchange
+from pedigree.sources.kept import Keeper
 from pedigree.sources.remote import (
     Stored,
     check_digest,
@@ -89,6 +90,7 @@ class RegistrySource:
         manifest, digest = _manifest(self._exchange, ref)
         self._ref = replace(ref, revision=str(digest))
         self._base = _base(self._exchange, ref)
+        self._keeper = Keeper(ref, settings) if settings.cache else None
         self._places: dict[str, _Place] = {}
         folder = _image_folder(ref)
         self._image = None if folder is None else Image(folder)
@@ -105,10 +107,7 @@ class RegistrySource:
             self._place(entry, stored, 0)
             return
         name = str(layer.digest)
-
-        def read(offset: int, length: int) -> bytes:
-            return get_range(self._exchange, stored, name, offset, length)
-
+        read = self._layer_file(stored, name, whole=bool(layer.compression)).read
         where: Stored | Spool = stored
         if layer.compression:
             where = Spool(
@@ -128,6 +127,19 @@ class RegistrySource:
                 )
             entry = FileEntry(member.path, member.size)
             self._place(entry, where, member.begin)
+
+    def _layer_file(self, stored: Stored, name: str, *, whole: bool) -> FarFile:
+        """A layer as a file, whose headers, or all of it, are kept like other bytes."""
+        layer = FarFile(
+            FileEntry(name, stored.size),
+            lambda at, size: get_range(self._exchange, stored, name, at, size),
+            connections=1,
+            pin=f"{stored.digest}/0",
+            digest=stored.digest if whole else None,
+        )
+        if self._keeper is not None:
+            self._keeper.keep(layer)
+        return layer
 
     def _place(self, entry: FileEntry, where: Stored | Spool, begin: int) -> None:
         if entry.path in self._places:

@@ -44,6 +44,10 @@ class Kept(Protocol):
         """Keep bytes.  Never fails: what cannot be kept is not."""
         ...
 
+    def forget(self) -> None:
+        """Keep nothing of what was kept: it is wrong."""
+        ...
+
 
 class FarFile:
     """Ranged reads of one file; see :class:`~pedigree.ranges.RangeSource`.
@@ -182,7 +186,13 @@ class FarFile:
                 self._compare(self._hash.hexdigest())
 
     def _compare(self, got: str) -> None:
-        compare_digest(Digest(got), self._digest, self.path)
+        try:
+            compare_digest(Digest(got), self._digest, self.path)
+        except ArtifactError:
+            # Else no retry could ever see other bytes.
+            if self._kept is not None:
+                self._kept.forget()
+            raise
 
 
 def compare_digest(got: Digest, wanted: Digest | None, path: str) -> None:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +170,31 @@ def test_a_file_with_a_modification_time_alone_is_not_kept(tmp_path: Path) -> No
             web.asked.clear()
             open_source(ref, settings).open("a.gguf").read(0, 100)
             assert (len(web.asked) == 1) == tagged
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_layer_of_a_registry_is_fetched_once(tmp_path: Path, packed: bool) -> None:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for name, body in FILES.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            archive.addfile(info, io.BytesIO(body))
+    kind, data = "application/vnd.cncf.model.weight.v1.tar", made.getvalue()
+    if packed:
+        kind, data = kind + "+gzip", gzip.compress(data)
+    settings = SourceSettings(
+        timeout_s=2, attempts=1, cache=CacheSettings(folder=tmp_path)
+    )
+    with registries.serve(registries.Registry()) as registry:
+        registry.push([registry.layer(data, kind)])
+        for number in range(2):
+            ref = parse(f"oci://{registry.host}/org/model:v1")
+            source = open_source(ref, settings)
+            read = source.open("model.safetensors").read(100, 50)
+            assert read == BODY[100:150]
+            assert bool(registry.asked_for("/blobs/")) == (number == 0)
+            registry.asked.clear()
 
 
 def test_a_wrong_whole_is_refused_also_from_the_cache(
