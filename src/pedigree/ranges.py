@@ -37,12 +37,16 @@ class Usage:
 
     Attributes:
         requests: Requests sent; 0 for folders of this machine.
+        requests_limited: Those of them that were answered with: later, too many.
+        requests_failed: Those that had no answer that could be used.
         bytes_read: Bytes received or read.
         bytes_kept: Bytes that a cache gave instead.
         limited_s: Seconds waited because the source said that it was busy.
     """
 
     requests: int = 0
+    requests_limited: int = 0
+    requests_failed: int = 0
     bytes_read: int = 0
     bytes_kept: int = 0
     limited_s: float = 0.0

@@ -162,6 +162,8 @@ def _document(found: Examination) -> dict[str, Any]:
         "bytesRead": found.bytes_read,
         "bytesKept": found.usage.bytes_kept,
         "requests": found.usage.requests,
+        "requestsLimited": found.usage.requests_limited,
+        "requestsFailed": found.usage.requests_failed,
         "rateLimitedSeconds": round(found.usage.limited_s, 3),
         "seconds": round(found.seconds, 4),
     }

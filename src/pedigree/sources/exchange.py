@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from pedigree.errors import SourceRefused, SourceUnavailable
@@ -121,11 +121,7 @@ class Exchange:
     @property
     def usage(self) -> Usage:
         """What was asked and received so far."""
-        return Usage(
-            requests=self.meter.requests,
-            bytes_read=self.meter.bytes_read,
-            limited_s=self.patience.waited_s,
-        )
+        return replace(self.meter.usage, limited_s=self.patience.waited_s)
 
     def get(
         self,
@@ -155,11 +151,13 @@ class Exchange:
             try:
                 return self._follow(url, body_max, extra or {}, check)
             except SourceUnavailable as error:
+                said = error.retry_after_s is not None
+                self.meter.failed(limited=said or error.reason == "RateLimited")
                 # Patience has an end, and so has this.
                 if error.reason in _BUSY and self.patience.grant(error.retry_after_s):
                     continue
                 failed += 1
-                said = error.retry_after_s is not None  # and it was too long to wait
+                # When it said until when, that was too long.
                 if error.reason not in _TRANSIENT or said or failed >= self.attempts:
                     raise
                 self.sleep(_BACKOFF_S * 2 ** (failed - 1))

@@ -183,7 +183,7 @@ class ObjectSource:
     @property
     def usage(self) -> Usage:
         """What was asked and received so far; the store's client tries again unseen."""
-        return Usage(requests=self._meter.requests, bytes_read=self.bytes_read)
+        return self._meter.usage
 
     def files(self) -> tuple[FileEntry, ...]:
         """The objects, sorted by path."""

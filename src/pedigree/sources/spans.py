@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from pedigree.digests import Digest
 from pedigree.errors import ArtifactError, quote
-from pedigree.ranges import FileEntry, Span, coalesce, spread
+from pedigree.ranges import FileEntry, Span, Usage, coalesce, spread
 
 GAP_BYTES = 1 << 20
 """A request costs about as much as a megabyte."""
@@ -215,7 +215,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._requests = 0
+        self._requests = self._limited = self._failed = 0
         self._bytes = 0
 
     @property
@@ -228,10 +228,28 @@ class Meter:
         """Bytes of answers received so far."""
         return self._bytes
 
+    @property
+    def usage(self) -> Usage:
+        """All counts."""
+        return Usage(
+            requests=self._requests,
+            requests_limited=self._limited,
+            requests_failed=self._failed,
+            bytes_read=self._bytes,
+        )
+
     def asked(self) -> None:
         """Count one request."""
         with self._lock:
             self._requests += 1
+
+    def failed(self, *, limited: bool) -> None:
+        """Count one request that had no answer, or was one too many."""
+        with self._lock:
+            if limited:
+                self._limited += 1
+            else:
+                self._failed += 1
 
     def received(self, count: int) -> None:
         """Count bytes."""

@@ -109,6 +109,7 @@ def test_a_busy_hub_is_asked_again_when_it_said_and_the_wait_is_told(
     assert time.monotonic() - begun >= 1
     usage = usage_of(source)
     assert usage.requests == len(hub.asked)
+    assert (usage.requests_limited, usage.requests_failed) == (1, 0)
     assert 1 <= usage.limited_s < 2
     assert len(hub.paths_asked("/cdn/")) == 2
 
@@ -120,3 +121,12 @@ def test_a_wait_beyond_patience_is_told_and_not_cut_short(hub: SimulatedHub) -> 
         open_source(parse("hf://org/model"), settings)
     assert caught.value.retry_after_s == 30
     assert len(hub.asked) == 1
+
+
+def test_requests_without_an_answer_are_counted(hub: SimulatedHub) -> None:
+    source = open_source(parse("hf://org/model"), _settings(hub, 0))
+    hub.faults.append(Fault("/cdn/", times=2, status=502))
+    assert source.open("model.safetensors").read(0, 10) == BODY[:10]
+    usage = usage_of(source)
+    assert usage.requests == len(hub.asked)
+    assert (usage.requests_limited, usage.requests_failed) == (0, 2)
