@@ -153,6 +153,7 @@ def issue(
     begin: datetime = NOW - timedelta(days=30),
     end: datetime = NOW + timedelta(days=30),
     extra: x509.ExtensionType | None = None,
+    says_usage: bool = True,
 ) -> Issued:
     """A certificate, signed by another or by itself."""
     key = new_key()
@@ -168,7 +169,6 @@ def issue(
         .not_valid_before(begin)
         .not_valid_after(end)
         .add_extension(x509.BasicConstraints(authority, path_length), critical=True)
-        .add_extension(_usage(authority, digital_signature), critical=True)
         .add_extension(
             x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
         )
@@ -177,6 +177,9 @@ def issue(
             critical=False,
         )
     )
+    if says_usage:
+        usage = _usage(authority, digital_signature)
+        builder = builder.add_extension(usage, critical=True)
     if purpose is not None and not authority:
         builder = builder.add_extension(
             x509.ExtendedKeyUsage([purpose]), critical=False

@@ -85,7 +85,10 @@ WRONG_BUNDLES: dict[str, Callable[[Json], Any]] = {
     "no material": lambda b: b.pop("verificationMaterial"),
     "empty material": lambda b: b.update(verificationMaterial={}),
     "two signers": lambda b: b["verificationMaterial"].update(
-        certificate={"rawBytes": "AA=="}
+        x509CertificateChain={"certificates": [{"rawBytes": "AA=="}]}
+    ),
+    "a hint of 5,000 characters": lambda b: b["verificationMaterial"].update(
+        publicKey={"hint": "h" * 5000}
     ),
     "a hint that is no text": lambda b: b["verificationMaterial"].update(
         publicKey={"hint": 5}
@@ -205,6 +208,52 @@ def test_a_statement_that_the_schema_does_not_allow_is_malformed(what: str) -> N
     found = _signed(change)
     assert found.reason is SignatureReason.MALFORMED
     assert (found.signer, found.covered) == ("", ())
+
+
+WRONG_RANGES: dict[str, Callable[[Json], Any]] = {
+    "another method": lambda s: _how(s).update(method="tar"),
+    "no size": lambda s: _how(s).pop("shard_size"),
+    "a size of nothing": lambda s: _how(s).update(shard_size=0),
+    "a size below nothing": lambda s: _how(s).update(shard_size=-3),
+    "a size in parts": lambda s: _how(s).update(shard_size=2.5),
+    "an endless size": lambda s: _how(s).update(shard_size=1e300),
+    "a size that is a word": lambda s: _how(s).update(shard_size=True),
+    "no range": _named("a.txt"),
+    "half a range": _named("a.txt:0"),
+    "an empty range": _named("a.txt:1:1"),
+    "a range backwards": _named("a.txt:2:1"),
+    "a range before the file": _named("a.txt:-1:1"),
+    "a range with a second spelling": _named("a.txt:0:01"),
+    "a range in other digits": _named("a.txt:0:\u0661"),
+    "a range of no file": _named(":0:1"),
+    "the hash of another size": lambda s: _resources(s)[0].update(
+        algorithm="sha256-sharded-4"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_RANGES)
+def test_a_statement_over_wrong_ranges_is_malformed(what: str) -> None:
+    statement = statement_of(FILES, shard_size=3)
+    WRONG_RANGES[what](statement)
+    found = _verify(bundle_of(statement, KEY))
+    assert found.reason is SignatureReason.MALFORMED
+
+
+def test_a_path_may_hold_colons_itself() -> None:
+    statement = statement_of({"a:1:2": b"A"}, shard_size=3)
+    data = json.dumps(bundle_of(statement, KEY)).encode()
+    found = verify(data, manifest_of({"a:1:2": b"A"}), TRUST, at=NOW)
+    assert found.reason is SignatureReason.NOT_COMPARED
+
+
+def test_a_bundle_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = json.dumps(bundle_of(statement_of(FILES), KEY)).encode()
+    monkeypatch.setattr("pedigree.signatures.bundle.BUNDLE_MAX_BYTES", len(data))
+    assert _verify(data).reason is SignatureReason.VALID
+    found = _verify(data + b" ")
+    assert found.reason is SignatureReason.MALFORMED
+    assert "wanted at most" in found.message
 
 
 def test_a_statement_may_hold_what_resource_descriptors_allow() -> None:

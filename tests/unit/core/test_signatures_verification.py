@@ -400,11 +400,12 @@ def test_a_certificate_counts_within_its_time_only(begin: int, end: int) -> None
     "how",
     [
         {"digital_signature": False},
+        {"says_usage": False, "purpose": None},
         {"purpose": ExtendedKeyUsageOID.SERVER_AUTH},
         {"extra": x509.NameConstraints([x509.DNSName("a.b")], None)},
         {"extra": x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"")},
     ],
-    ids=["no signatures", "a server", "constraints", "unknown"],
+    ids=["no signatures", "untold", "a server", "constraints", "unknown"],
 )
 def test_a_certificate_for_something_else_signs_no_model(
     how: dict[str, object],
