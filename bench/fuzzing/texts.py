@@ -21,8 +21,9 @@ from pedigree.limits import DEFAULT
 from pedigree.lineage.context.anchors import anchor_ids
 from pedigree.lineage.context.documents import read_document
 from pedigree.lineage.context.encoding import UnknownPart
-from pedigree.lineage.context.metadata import read_metadata, recorded_fields
+from pedigree.lineage.context.metadata import Metadata, mfi, read_metadata
 from pedigree.lineage.context.model import Absent
+from pedigree.lineage.context.records import record_features
 from pedigree.lineage.context.tokens import token_features
 from pedigree.lineage.context.vocabulary import read_vocabulary
 from pedigree.refs import parse
@@ -75,15 +76,34 @@ def _config(data: bytes) -> None:
     read_quantisation(source, sizes, DEFAULT)
 
 
+def _known() -> Metadata:
+    known = record_features(CONFIG, {}, {}, whole_norms=False).metadata
+    assert not isinstance(known, Absent)
+    return known
+
+
 def _context(data: bytes) -> None:
-    """What the context signals take of a configuration and of a recorded one."""
+    """What the context signals take of a configuration."""
     tokenizer = _tokenizer_seeds()[0]
     source = held({"config.json": data, "tokenizer.json": tokenizer})
     document = read_document(source, "config.json") or {}
     vocabulary = read_vocabulary(source)
     assert not isinstance(vocabulary, Absent)  # the tokenizer is a right one
-    read_metadata(document, token_features(vocabulary))
-    recorded_fields(document)
+    found = read_metadata(document, token_features(vocabulary))
+    if not isinstance(found, Absent):
+        mfi(_known(), found)
+
+
+def _record(data: bytes) -> None:
+    """What they take of a record, which may hold integers of any length."""
+    try:
+        recorded = json.loads(data)
+    except (ValueError, RecursionError):  # its readers refuse it
+        return
+    if isinstance(recorded, dict):
+        found = record_features(recorded, {}, {}, whole_norms=False).metadata
+        if not isinstance(found, Absent):
+            mfi(_known(), found)
 
 
 def _config_seeds() -> list[bytes]:
@@ -209,6 +229,7 @@ def _refs_seeds() -> list[bytes]:
 TARGETS = (
     Target("config", _config, _config_seeds, _CONFIG_WORDS, JSON),
     Target("config-context", _context, _config_seeds, _CONFIG_WORDS, JSON),
+    Target("kit-record", _record, _config_seeds, _CONFIG_WORDS, JSON),
     Target("adapter-config", _adapter, _adapter_seeds, _CONFIG_WORDS, JSON),
     Target("model-card", _card, _card_seeds,
            (b"---\n", b"base_model:", b"license:", b"- ", b"&a", b"*a", b"{", b"[",

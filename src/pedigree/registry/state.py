@@ -57,7 +57,14 @@ def read_state(root: Path) -> State | None:
         index = tuple(Digest.parse(text) for text in document["index"])
         digest = Digest.parse(document["digest"])
         references = int(document["references"])
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         _refuse(path, f"cannot be read: {type(error).__name__}", "MalformedCatalogue")
     return State(index, digest, references)
 

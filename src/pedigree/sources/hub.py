@@ -322,7 +322,9 @@ def _entry(row: Any, ref: ModelRef, path_max_chars: int) -> FileEntry | None:
     if not lfs:
         return FileEntry(path, size)
     try:
-        return FileEntry(path, int(lfs["size"]), Digest(lfs["oid"]))
+        if type(lfs["size"]) is not int or lfs["size"] < 0:
+            raise ValueError("size is no number of bytes")
+        return FileEntry(path, lfs["size"], Digest(lfs["oid"]))
     except (KeyError, TypeError, ValueError):
         _bad_answer(ref, f"gives {quote(path)} the LFS {quote(lfs, 96)}", "a SHA-256")
 

@@ -22,6 +22,10 @@ from pedigree.errors import ArtifactError, PedigreeError
 INPUTS = 300
 SECONDS_MAX = 1.5
 
+_STATE = (
+    b'{"schema":"pedigree.dev/registry/v2","index":[],"references":1e999,'
+    b'"digest":"sha256:' + b"0" * 64 + b'"}'
+)
 FOUND: list[tuple[str, bytes]] = [
     ("places", b"https://host:99999/a.gguf"),
     ("places", b"oci://host:99999/a"),
@@ -29,6 +33,8 @@ FOUND: list[tuple[str, bytes]] = [
     ("hub-tree", b'<http://[a/>; rel="next"\n[]'),
     ("registry-export", file_of({"__metadata__": {"pedigree": "[" * 5_000}})),
     ("registry-index", file_of({"__metadata__": {"pedigree": "[" * 5_000}})),
+    ("kit-record", b'{"rope_theta":1' + b"0" * 400 + b"}"),
+    ("registry-state", _STATE),
     ("vocabulary", b"[]"),
     ("manifests", b"!!timestamp x"),
     ("manifests", b"!!bool x"),

@@ -205,6 +205,11 @@ def test_a_wrong_answer_is_not_believed(
     assert _failure(hub).reason in reasons
 
 
+def _lfs(size: bytes) -> bytes:
+    about = b'{"oid":"' + b"0" * 64 + b'","size":' + size + b"}"
+    return b'{"type":"file","path":"x","size":1,"lfs":' + about + b"}"
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -217,6 +222,9 @@ def test_a_wrong_answer_is_not_believed(
         b'{"type":"file","path":"x","size":1.5}',
         b'{"type":"file","path":"x","size":1,"lfs":{"oid":"zz","size":1}}',
         b'{"type":"file","path":"x","size":1,"lfs":[1]}',
+        _lfs(b"1e999"),
+        _lfs(b"-1"),
+        _lfs(b'"1"'),
     ],
 )
 def test_a_list_with_a_wrong_row_is_not_believed(hub: SimulatedHub, row: bytes) -> None:

@@ -72,6 +72,9 @@ _TIER_3: Mapping[str, float] = {
 """Source: the kit's ``_tier3_soft_score``."""
 _NEAR = 0.9
 """Ratio of two sizes from which they count as equal."""
+_NUMBER_MAX = 2.0**63
+"""No size or base of a rotation is larger; what is may be no number that can be
+reckoned with."""
 _INTERMEDIATE = (
     "intermediate_size",
     "d_ff",
@@ -203,7 +206,9 @@ def _odd(fields: Mapping[str, Any]) -> Absent | None:
     sizes = ("hidden_size", "num_hidden_layers", "vocab_size", "rope_theta")
     for name in sizes:  # arithmetic is done on these
         value = fields[name]
-        if value is not _UNSTATED and not isinstance(value, int | float | None):
+        if value is _UNSTATED or value is None:
+            continue
+        if not isinstance(value, int | float) or not abs(value) <= _NUMBER_MAX:
             return Absent(NotShown.UNREADABLE, f"the configuration has an odd {name}")
     return None
 
