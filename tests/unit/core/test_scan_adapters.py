@@ -14,7 +14,10 @@ import pytest
 import made_adapters
 import made_models as made
 from pedigree.cli import main
+from pedigree.fingerprint import build
+from pedigree.fingerprint.build import automatic_profile
 from pedigree.fingerprint.model import Fingerprint
+from pedigree.fingerprint.spec import V2, Profile
 from pedigree.lineage.classes import LineageClass
 from pedigree.registry import Entry, Parent, Registry, candidates
 from pedigree.registry.scan import Scan, scan_registry
@@ -129,6 +132,20 @@ def test_an_adapter_that_was_not_trained_names_nobody(
     found = _scan(known, made_adapters.write(tmp_path, tensors))
     assert _named(found) == []
     assert all(r.comparison.lineage.name == "NO_EVIDENCE" for r in found.ranked)
+
+
+def test_an_adapter_is_read_deep_however_small_the_models_are_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(V2, auto_deep_bytes=1000)
+    tensors = made_adapters.factors(BASES[OWN], 5)
+    adapter = made.checkpoint(made_adapters.write(tmp_path / "a", tensors))
+    both = {**BASES[OWN], "x.lora_A.weight": np.ones((2, 2), np.float32)}
+    model = made.checkpoint(made.write(tmp_path / "b", both))
+    assert automatic_profile(adapter, spec) is Profile.DEEP
+    assert automatic_profile(model, spec) is Profile.FAST
+    monkeypatch.setattr(build, "ADAPTER_DEEP_BYTES", 1001)
+    assert automatic_profile(adapter, spec) is Profile.FAST
 
 
 @pytest.mark.parametrize("modules", [made_adapters.EVERY, made_adapters.ATTENTION])
