@@ -40,7 +40,7 @@ class JudgedClaim:
 
     Attributes:
         side: ``A`` or ``B``, whose it is.
-        field: ``baseModel``, ``relation``, ``license`` or ``architecture``.
+        field: Such as ``baseModel``; see ``docs/claims.md``.
         value: What is declared.
         source: The file that declares it.
         agreement: How it stands to the evidence.

@@ -101,7 +101,9 @@ def told_of(
         SourceError: The bytes could not be had.
     """
     said = declared(subject)
-    references = _references(registry, found) if said or found.ranked else []
+    references = _references(
+        registry, found, named_bases=any(item.field == "baseModel" for item in said)
+    )
     line = {step.name for step in path}
     claims: list[ScanClaim] = []
     borne_out: list[Ranked] = []
@@ -119,11 +121,13 @@ def told_of(
     return Told(tuple(claims), tuple(_licence(subject, said, found, references)))
 
 
-def _references(registry: Registry, found: Scan) -> list[Reference]:
+def _references(
+    registry: Registry, found: Scan, *, named_bases: bool
+) -> list[Reference]:
     """Names of the references that can be compared; entries of the kit cannot."""
     entries = (
         registry.entries
-        if len(registry) <= NAMES_MAX
+        if named_bases and len(registry) <= NAMES_MAX
         else [registry.entry(item.reference) for item in found.ranked]
     )
     return [

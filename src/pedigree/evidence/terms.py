@@ -51,8 +51,7 @@ class Claim:
     """Something the model's own files declare: never believed, only compared.
 
     Attributes:
-        field: What is declared: ``baseModel``, ``relation``, ``license``,
-            ``architecture``.
+        field: What is declared, such as ``baseModel``; see ``docs/claims.md``.
         value: The declared value.
         source: The file that declares it.
     """

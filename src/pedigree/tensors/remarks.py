@@ -32,7 +32,7 @@ class Declared:
     """Something a model's own files say about it; becomes a claim of the evidence.
 
     Attributes:
-        field: ``baseModel``, ``relation``, ``license`` or ``architecture``.
+        field: Such as ``baseModel``; see :mod:`pedigree.examine.claims.fields`.
         value: What is declared.
         source: The file that declares it.
     """

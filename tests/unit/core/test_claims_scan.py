@@ -164,7 +164,8 @@ def test_entries_of_the_kit_have_no_weights_and_are_no_base_to_contradict() -> N
             return 2
 
     nothing = Scan(ranked=(), references=1, screened=0, incomparable=())
-    found = _references(OneOfEach(), nothing)  # type: ignore[arg-type]
+    registry: Any = OneOfEach()
+    found = _references(registry, nothing, named_bases=True)
     assert [reference.name for reference in found] == ["own"]
 
 
@@ -174,4 +175,5 @@ def test_of_very_many_references_only_compared_ones_are_asked_for_their_names() 
             return NAMES_MAX + 1
 
     nothing = Scan(ranked=(), references=1, screened=0, incomparable=())
-    assert _references(Many(), nothing) == []  # type: ignore[arg-type]
+    many: Any = Many()
+    assert _references(many, nothing, named_bases=True) == []
