@@ -25,8 +25,9 @@ from pedigree.errors import PedigreeError, SourceError, SourceRefused, SourceUna
 from pedigree.fingerprint.source import fingerprint_source
 from pedigree.limits import Limits
 from pedigree.refs import parse
-from pedigree.sources import SourceSettings, open_source, resolve_identity
+from pedigree.sources import SourceSettings, open_source, resolve_identity, spans
 from pedigree.sources.buckets import check_endpoint, store_config
+from pedigree.sources.extents import CacheSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -147,6 +148,47 @@ def test_ranges_are_read_as_asked_joined_and_counted(world: _World) -> None:
         file.read(5, 6)
     with pytest.raises(KeyError):
         source.open("other.bin")
+
+
+def test_what_was_read_of_an_object_is_kept_until_it_is_another(
+    world: _World, tmp_path: Path
+) -> None:
+    cache = CacheSettings(folder=tmp_path)
+    world.put("plain", {"kept/w.bin": b"0123456789"})
+
+    def read(**changed: Any) -> tuple[bytes, int]:
+        """What is read, and the requests for content it takes."""
+        source = world.open("s3://plain/kept", cache=cache, **changed)
+        return source.open("w.bin").read(2, 5), source.usage.requests
+
+    assert read() == (b"23456", 1)
+    assert read() == (b"23456", 0)
+    # Another access has to ask itself.
+    others = {**world.settings.credentials, "AWS_SESSION_TOKEN": "another"}
+    assert read(credentials=others) == (b"23456", 1)
+    world.put("plain", {"kept/w.bin": b"abcdefghij"})
+    assert read() == (b"cdefg", 1)
+    for path in tmp_path.rglob("*"):
+        assert not _leaks(path.name)
+        assert path.is_dir() or not _leaks(path.read_bytes().decode("latin-1"))
+
+
+def test_requests_to_a_store_are_made_at_once(
+    world: _World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spans, "GAP_BYTES", 0)
+    world.put("plain", {"many/w.bin": bytes(range(200))})
+    source = world.open("s3://plain/many", connections=3)
+    together, real = threading.Barrier(3, timeout=20), source.get
+
+    def get(*asked: Any) -> bytes:
+        together.wait()  # breaks unless three ask at the same time
+        found: bytes = real(*asked)
+        return found
+
+    monkeypatch.setattr(source, "get", get)
+    file = source.open("w.bin")
+    assert file.read_many([(0, 1), (50, 2), (99, 1)]) == [b"\0", b"23", b"c"]
 
 
 def test_an_object_that_changes_after_listing_is_noticed(world: _World) -> None:
