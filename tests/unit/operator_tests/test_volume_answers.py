@@ -79,7 +79,7 @@ def check_recordable(obj: dict[str, Any]) -> None:
     json.dumps(obj, allow_nan=False).encode("utf-8")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.binary(max_size=200) | JSON.map(lambda it: json.dumps(it).encode()))
 def test_any_bytes_are_an_answer_or_refused(data: bytes) -> None:
     held = {ANSWER_KEY: base64.b64encode(data).decode()}
@@ -90,7 +90,7 @@ def test_any_bytes_are_an_answer_or_refused(data: bytes) -> None:
     assert isinstance(found, HandedBack)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(obj=st.none() | st.dictionaries(st.sampled_from(["immutable"]), JSON))
 def test_any_object_that_is_not_sealed_holds_no_answer_yet(obj: Any) -> None:
     if obj is None or obj.get("immutable") is not True:
@@ -104,7 +104,7 @@ def test_any_content_of_a_sealed_object_is_an_answer_or_refused(held: Any) -> No
         answer_in({"immutable": True, "binaryData": held})
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data(), value=JSON)
 def test_a_document_with_any_one_value_changed_is_recordable_or_refused(
     data: st.DataObject, value: Any
@@ -122,7 +122,7 @@ def test_a_document_with_any_one_value_changed_is_recordable_or_refused(
     check_recordable(to_object(result.evidence))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(document=st.dictionaries(st.sampled_from(["error", "schema"]), JSON))
 def test_any_document_of_a_failure_is_an_error(document: Any) -> None:
     def told() -> None:
