@@ -30,7 +30,14 @@ from pedigree.errors import (
     quote,
 )
 from pedigree.evidence import Evidence
-from pedigree.sources.settings import CREDENTIALS, PRIVATE_HOSTS
+from pedigree.sources.settings import (
+    CACHE,
+    CACHE_MAX_BYTES,
+    CREDENTIALS,
+    MEMORY_BYTES,
+    PRIVATE_HOSTS,
+    SPOOL_MAX_BYTES,
+)
 from pedigree_operator.credentials import NONE, Credentials
 
 EXIT_OK = 0
@@ -42,10 +49,11 @@ KILL_GRACE_S = 5.0
 ROOT = "--file-root"
 SCHEMA = "pedigree.dev/examination/v1"
 
-# What an examination may inherit: how to find programs and certificates, and how to
-# reach the Hub.  No Kubernetes configuration, no audit token.
+# What an examination may inherit: how to find programs and certificates, how to reach
+# the Hub, and what it may keep and hold.  No Kubernetes configuration, no audit token.
 INHERITED = frozenset(
     {"PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "PEDIGREE_TRUST"}
+    | {CACHE, CACHE_MAX_BYTES, MEMORY_BYTES, SPOOL_MAX_BYTES}
 )
 INHERITED_PREFIXES = ("HF_", "HUGGING", "SSL_", "HTTP", "NO_PROXY", "http", "no_proxy")
 

@@ -133,6 +133,24 @@ def test_an_examination_inherits_no_credential_of_the_cluster(tmp_path: Path) ->
     assert "KUBECONFIG" not in names
 
 
+def test_an_examination_is_told_what_it_may_keep_and_hold(tmp_path: Path) -> None:
+    bounds = {
+        "PEDIGREE_CACHE": "/kept",
+        "PEDIGREE_CACHE_MAX_BYTES": "1",
+        "PEDIGREE_MEMORY_BYTES": "2",
+        "PEDIGREE_SPOOL_MAX_BYTES": "3",
+    }
+    command = ExamineCommand(
+        store=tmp_path,
+        file_roots=(),
+        deadline_s=1,
+        environment={**bounds, "PEDIGREE_TOKEN_FILE": "/secret"},
+    )
+    child = command.child_environment()
+    assert bounds.items() <= child.items()
+    assert "PEDIGREE_TOKEN_FILE" not in child
+
+
 def _answer(**changes: object) -> bytes:
     found = to_object(maximal_evidence())
     evidence = {"spec": found["spec"], "status": found["status"]}
