@@ -14,6 +14,7 @@ import pytest
 import made_adapters
 import made_models as made
 from pedigree.cli import main
+from pedigree.examine.doubts import doubts
 from pedigree.fingerprint import build
 from pedigree.fingerprint.build import automatic_profile
 from pedigree.fingerprint.model import Fingerprint
@@ -146,6 +147,17 @@ def test_an_adapter_is_read_deep_however_small_the_models_are_that_are(
     assert automatic_profile(model, spec) is Profile.FAST
     monkeypatch.setattr(build, "ADAPTER_DEEP_BYTES", 1001)
     assert automatic_profile(adapter, spec) is Profile.FAST
+
+
+def test_a_finding_says_what_can_be_found_of_an_adapter(tmp_path: Path) -> None:
+    tensors = made_adapters.factors(BASES[OWN], 5)
+    whole = made.fingerprint(made_adapters.write(tmp_path / "a", tensors))
+    strange = {name.replace("_proj", "_odd"): x for name, x in tensors.items()}
+    bare = made.fingerprint(made_adapters.write(tmp_path / "b", strange))
+    told = [next(doubts(found)) for found in (whole, bare)]
+    assert [finding.reason for finding in told] == ["AdapterWeights"] * 2
+    assert "base; it is found among references" in told[0].message
+    assert "base; nothing but exact copies" in told[1].message
 
 
 @pytest.mark.parametrize("modules", [made_adapters.EVERY, made_adapters.ATTENTION])
