@@ -50,6 +50,7 @@ ESCAPES = {
     "item that is added": "{{ messages['_' + '_class_' + '_'] }}",
     "item that is reversed": "{{ messages['ssalc'|reverse] }}",
     "item that is sliced": "{{ messages['__ssalc__'[::-1]] }}",
+    "item of a name kept aside": "{% set k = '__class__' %}{{ messages[k] }}",
     "item of a name that is put together": (
         "{% set k = '__cla' ~ 'ss__' %}{{ messages[k] }}"
     ),
