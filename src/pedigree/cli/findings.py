@@ -39,7 +39,8 @@ def print_findings(findings: Sequence[Finding], *, controls: bool) -> None:
     for reason, group in groups.items():
         print_lines("", f"{group[0].severity}  {reason}")
         for finding in group[:SHOWN_MAX]:
-            at = f"{finding.path}: " if finding.path else ""
+            told = not finding.path or finding.path in finding.message
+            at = "" if told else f"{finding.path}: "
             _print_wrapped(at + finding.message, width, _INDENT)
         if len(group) > SHOWN_MAX:
             print_lines(f"{_INDENT}and {len(group) - SHOWN_MAX} more")

@@ -32,7 +32,7 @@ def test_two_licences_are_told_with_both_files_and_values() -> None:
         (
             GGUF,
             "'README.md' declares the licence 'apache-2.0', but 'm.gguf' declares "
-            "'llama3'; one of them is wrong",
+            "'llama3'; ask the publisher which holds",
         )
     ]
 

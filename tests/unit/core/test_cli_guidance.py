@@ -39,6 +39,13 @@ def test_advice_stands_below_each_group_of_findings(
     assert "AML." not in text
 
 
+def test_a_path_that_the_message_names_is_not_told_twice(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = Finding("RemoteCode", Severity.WARNING, "a.json", "'a.json' asks for code")
+    assert printed(capsys, named, controls=False).count("a.json") == 1
+
+
 def test_controls_are_listed_by_framework_when_asked_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
