@@ -32,7 +32,7 @@ from bench.machine import machine_facts
 from pedigree.examine import ExamineSettings, examine
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings
-from pedigree.sources.extents import CacheSettings
+from pedigree.sources.settings import CacheSettings
 
 WIDTH, NEURONS, TOKENS = 4096, 11008, 32000
 COMMIT = "7b" * 20

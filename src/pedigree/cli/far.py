@@ -50,8 +50,7 @@ def with_options(
     Raises:
         ConfigError: The memory is below what any model needs.
     """
-    from pedigree.sources.extents import CacheSettings
-    from pedigree.sources.settings import memory_limits
+    from pedigree.sources.settings import CacheSettings, memory_limits
 
     settings = replace(settings, patience_s=PATIENCE_S)
     if getattr(args, "offline", False):

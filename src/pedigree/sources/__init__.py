@@ -13,7 +13,6 @@ from importlib import import_module
 from pedigree.ranges import ModelSource
 from pedigree.refs import ModelRef, Scheme
 from pedigree.sources.files import FileSource
-from pedigree.sources.kept import CachedSource
 from pedigree.sources.settings import SourceSettings
 from pedigree.sources.within import WithinSource
 
@@ -45,7 +44,8 @@ def open_source(ref: ModelRef, settings: SourceSettings) -> ModelSource:
     module = import_module(f"pedigree.sources.{_MODULES[ref.scheme]}")
     source: ModelSource = module.open_model(ref, settings)
     if settings.cache is not None and ref.scheme is not Scheme.FILE:
-        source = CachedSource(source, settings)
+        kept = import_module("pedigree.sources.kept")
+        source = kept.CachedSource(source, settings)
     return source if ref.within is None else WithinSource(source, ref.within)
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from threading import Lock
 
 from pedigree.errors import ConfigError, quote
+from pedigree.sources.settings import CacheSettings
 from pedigree.sources.spans import Range
 
 SALT = "salt"
@@ -47,20 +48,6 @@ _RESCAN_BYTES = 32 << 20
 _MARKED = 8
 """Records held in memory after their mark was found right."""
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheSettings:
-    """Where received bytes are kept, and how many.
-
-    Attributes:
-        folder: Made if it is missing, for this user alone.
-        max_bytes: Bytes of all logs; the least recently used go first.  Processes that
-            fill it at the same time may exceed it by 32 MiB each for a moment.
-    """
-
-    folder: Path
-    max_bytes: int = 2_000_000_000
 
 
 class ExtentFolder:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pedigree.errors import ConfigError, quote
 from pedigree.limits import DEFAULT, Limits
-from pedigree.sources.extents import CacheSettings
 
 HUB_ENDPOINT = "https://huggingface.co"
 PRIVATE_HOSTS = "PEDIGREE_PRIVATE_HOSTS"
@@ -43,6 +42,20 @@ CREDENTIALS = (
     "HTTPS_BEARER_TOKEN",
 )
 """Keys that a Secret with credentials may have, and variables of the command line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """Where received bytes are kept, and how many.
+
+    Attributes:
+        folder: Made if it is missing, for this user alone.
+        max_bytes: Bytes of all logs; the least recently used go first.  Processes that
+            fill it at the same time may exceed it by 32 MiB each for a moment.
+    """
+
+    folder: Path
+    max_bytes: int = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

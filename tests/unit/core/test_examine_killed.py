@@ -27,7 +27,7 @@ from pedigree.fingerprint.model import Fingerprint
 from pedigree.fingerprint.spec import Profile
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings, spans
-from pedigree.sources.extents import CacheSettings
+from pedigree.sources.settings import CacheSettings
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 REF = "hf://org/model"

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pedigree.errors import ConfigError
-from pedigree.sources.extents import PIECE_BYTES, CacheSettings, ExtentFolder, ExtentLog
+from pedigree.sources.extents import PIECE_BYTES, ExtentFolder, ExtentLog
+from pedigree.sources.settings import CacheSettings
 
 KEY = bytes(range(32))
 BODY = bytes(range(256)) * 40  # 10,240 bytes
@@ -150,7 +151,8 @@ def test_a_record_outside_the_content_is_cut(tmp_path: Path) -> None:
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from pedigree.sources.extents import *\n"
+        "from pedigree.sources.extents import ExtentFolder\n"
+        "from pedigree.sources.settings import CacheSettings\n"
         "log = ExtentFolder(CacheSettings(folder=Path(sys.argv[1]))).log("
         "bytes(range(32)), 10240)\n"
         "body = bytes(range(256)) * 40\n"

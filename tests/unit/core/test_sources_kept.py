@@ -20,7 +20,7 @@ from pedigree.limits import Limits
 from pedigree.ranges import ModelSource
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings, open_source
-from pedigree.sources.extents import CacheSettings
+from pedigree.sources.settings import CacheSettings
 
 BODY = bytes(range(256)) * 64
 FILES = {"config.json": b"{}", "model.safetensors": BODY}

@@ -27,7 +27,7 @@ from pedigree.limits import Limits
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings, open_source, resolve_identity, spans
 from pedigree.sources.buckets import check_endpoint, store_config
-from pedigree.sources.extents import CacheSettings
+from pedigree.sources.settings import CacheSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 

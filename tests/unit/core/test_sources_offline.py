@@ -18,7 +18,7 @@ from pedigree.evidence import to_spec
 from pedigree.examine import ExamineSettings, examine
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings, open_source, resolve_identity
-from pedigree.sources.extents import CacheSettings
+from pedigree.sources.settings import CacheSettings
 
 BODY = bytes(range(256)) * 64
 FILES = {"config.json": b"{}", "model.safetensors": BODY, "sub/notes.txt": b"inner"}
