@@ -106,5 +106,6 @@ def _remark(what: str, first: str, value: str, second: str, other: str) -> Remar
         REASON,
         second,
         f"{quote(first, 80)} declares the {what} {quote(value, 80)}, but "
-        f"{quote(second, 80)} declares {quote(other, 80)}; ask the publisher which holds",
+        f"{quote(second, 80)} declares {quote(other, 80)}; ask the "
+        "publisher which holds",
     )
