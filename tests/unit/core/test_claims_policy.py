@@ -169,3 +169,32 @@ def test_a_name_is_that_of_the_hub_or_the_model_s_own_word() -> None:
     assert licences(tuned, uri="file:///models/sunny") == []
     assert licences(tuned, uri="no address") == []
     assert licences(tuned, modelName="Sunny") == ["NamePrefixMissing"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "goo",
+        "good-chat",
+        "good2",
+        "org/good-8b",
+        "other/good",
+        "org/good/x",
+        "the good",
+    ],
+)
+def test_a_name_that_is_only_like_a_reference_s_is_unknown_and_no_lie(
+    name: str,
+) -> None:
+    verdict = ask(derived("bad", "FineTuned"), relation="finetune", base=name)
+    assert {cause.reason for cause in verdict.causes} == {Reason.CLAIM_UNVERIFIABLE}
+    assert licences(license="gemma", baseModel=name) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Good", " org/GOOD ", "hf://org/good@main", "https://hf.co/org/good/tree/x"],
+)
+def test_a_reference_s_name_in_another_dress_is_that_name(name: str) -> None:
+    verdict = ask(derived("bad", "FineTuned"), relation="finetune", base=name)
+    assert verdict.reason is Reason.CLAIM_CONTRADICTED
