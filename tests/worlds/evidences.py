@@ -12,6 +12,8 @@ from pedigree.evidence import (
     Match,
     Resolution,
     Severity,
+    Signature,
+    Signatures,
 )
 from pedigree.lineage.classes import Direction, LineageClass
 
@@ -65,6 +67,23 @@ def maximal_evidence() -> Evidence:
                 TIME,
             )
             for _ in range(40)
+        ),
+        signatures=Signatures(
+            sha256(b"trust"),
+            tuple(
+                Signature(
+                    dear * 40,
+                    "Valid",
+                    "n" * 63,
+                    "certificate",
+                    "0" * 64,
+                    ("\u00e9" * 40,) * 40,
+                    2**52,
+                    ("\u00e9" * 40,) * 40,
+                    2**52,
+                )
+                for _ in range(40)
+            ),
         ),
     )
 

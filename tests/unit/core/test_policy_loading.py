@@ -27,6 +27,8 @@ from pedigree.policy.rules import (
     PinnedRequirement,
     PinnedRule,
     Policy,
+    SignatureRequirement,
+    SignatureRule,
     check_references,
     load_policy,
 )
@@ -54,7 +56,7 @@ def whole() -> dict[str, Any]:
 def test_every_field_of_a_policy_is_read() -> None:
     read = load_policy(whole())
     assert isinstance(read, Policy)
-    claims, denied, allowed, formats, pinned = read.rules
+    claims, denied, allowed, formats, pinned, signed = read.rules
     assert claims == ClaimsRule("claims", Action.DENY, Action.WARN)
     assert isinstance(denied, DeniedAncestors)
     assert denied.ancestors.references == ("bad-base",)
@@ -63,6 +65,13 @@ def test_every_field_of_a_policy_is_read() -> None:
     assert allowed.ancestors.families == ("llama",)
     assert formats == FormatsRule("formats", frozenset({"safetensors"}))
     assert pinned == PinnedRule("pinned", PinnedRequirement.EXCEPT_FILES)
+    assert signed == SignatureRule(
+        "signed",
+        SignatureRequirement.WHERE_SIGNED,
+        signers=("acme",),
+        ignored=("notes/*",),
+        unsigned=("*.md",),
+    )
     assert read.max_age == timedelta(hours=72)
     assert read.match.roles == {"Base", "Adapter"}
     assert read.match.namespace_selector.requirements == (
