@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given, settings
@@ -130,6 +131,17 @@ def test_what_the_reference_tool_signed_is_valid(
     assert (found.method, found.signer) == (method, signer)
     assert found.covered == ("signme-1", "signme-2")
     assert (found.unsigned, found.ignored) == (unsigned, ignored)
+
+
+def test_the_mistaken_encoding_of_release_0_2_signs_nothing_else() -> None:
+    payload = json.dumps(statement_of(FILES)).encode()
+    encoded = f"DSSEV1 28 application/vnd.in-toto+json {len(payload)} {payload!r}"
+    bundle = bundle_of(payload, KEY)
+    made = KEY.sign(encoded.encode(), ec.ECDSA(hashes.SHA256()))
+    bundle["dsseEnvelope"]["signatures"][0]["sig"] = base64.b64encode(made).decode()
+    found = _verify(json.dumps(bundle).encode())
+    assert found.reason is SignatureReason.MALFORMED
+    assert "release 0.2" in found.message
 
 
 @pytest.mark.parametrize("kind", ["folders", "shards", "blake2b", "blake2b-shards"])
