@@ -63,6 +63,8 @@ ESCAPES = {
     "attribute of map": "{{ [messages]|map(attribute='__class__.__mro__')|list }}",
     "attribute of sort": "{{ [messages]|sort(attribute='__class__') }}",
     "attribute of selectattr": "{{ [messages]|selectattr('__class__') }}",
+    "frame by selectattr": "{{ [messages]|selectattr('gi_frame')|list }}",
+    "frame by sort": "{{ [messages]|sort(attribute='gi_frame') }}",
     "frame of a generator": "{{ messages.gi_frame.f_back }}",
     "order of classes": "{{ messages.mro() }}",
     "self": "{{ self._TemplateReference__context.cycler.__init__.__globals__ }}",
