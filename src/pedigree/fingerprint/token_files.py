@@ -19,6 +19,8 @@ Reader = Callable[[bytes], TokenBytes]
 
 IN_WEIGHTS = ""
 """Stands among paths for the vocabulary that a weight file keeps."""
+GUESSED = "vocab.json"
+"""The file that does not say how its tokens are spelled."""
 _PROTOBUF = b"\n"
 """First byte of a SentencePiece model: its first field is a piece.  A file of ranks,
 which has the same name with some models, begins with base64."""
@@ -52,7 +54,7 @@ def _pieces_or_ranks(text: bytes) -> TokenBytes:
 
 _READERS: dict[str, Reader | None] = {
     "tokenizer.json": tokenizer_tokens,
-    "vocab.json": vocabulary_tokens,
+    GUESSED: vocabulary_tokens,
     IN_WEIGHTS: None,
     "tokenizer.model": _pieces_or_ranks,
     "spiece.model": _sentencepiece,

@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 from pedigree.errors import ArtifactError, quote
 from pedigree.fingerprint.sampling import Axis, order
 from pedigree.fingerprint.spec import VOCABULARY_MAX, FingerprintSpec
-from pedigree.fingerprint.token_files import IN_WEIGHTS, reader_of, tokenizer_files
+from pedigree.fingerprint.token_files import (
+    GUESSED,
+    IN_WEIGHTS,
+    reader_of,
+    tokenizer_files,
+)
 from pedigree.fingerprint.token_spelling import TokenBytes
 from pedigree.limits import DEFAULT, Limits
 from pedigree.ranges import ModelSource
@@ -85,6 +90,8 @@ def read_vocabulary(
     for path in tokenizer_files(sizes):
         if path == IN_WEIGHTS and stored is None:
             continue
+        if path == GUESSED and chosen is not None:
+            continue  # that it reads otherwise could be a wrong guess
         shown = stored.path if stored and path == IN_WEIGHTS else path
         try:
             found = _read(source, path, stored, limits)

@@ -273,6 +273,18 @@ def test_two_tokenizers_that_disagree_are_remarked_on(
     assert f"the first is {556 - renamed}" in remark.message
 
 
+def test_a_vocabulary_of_a_guessed_spelling_is_not_held_against_one_that_says_it(
+    tmp_path: Path,
+) -> None:
+    tokens = [b"\xc3\xa9", b"ab"]  # no mark of a spelling
+    remarks: list[Remark] = []
+    _written(tmp_path, "tokenizer.json", made.byte_level_json(tokens))
+    vocab = {made.spelled(token): number for number, token in enumerate(tokens)}
+    _written(tmp_path, "vocab.json", json.dumps(vocab).encode())
+    assert _hashes(_read(tmp_path, remarks)) == [_hash(token) for token in tokens]
+    assert remarks == []
+
+
 def test_a_weight_file_s_own_vocabulary_is_checked_too(tmp_path: Path) -> None:
     remarks: list[Remark] = []
     _written(tmp_path, "tokenizer.json", made.byte_level_json([b"a", b"b"]))
