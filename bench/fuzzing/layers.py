@@ -18,7 +18,8 @@ from pedigree.evidence import Resolution, to_object
 from pedigree.examine.handed_back import ANSWER_KEY, SCHEMA
 from pedigree.limits import DEFAULT
 from pedigree.sources.archives import Image, members
-from pedigree.sources.extents import CacheSettings, ExtentFolder
+from pedigree.sources.extents import ExtentFolder
+from pedigree.sources.settings import CacheSettings
 from pedigree.sources.spooled import COMPRESSIONS, Spool
 from pedigree_operator.volume_answers import answer_in, understood
 from worlds.evidences import maximal_evidence

@@ -18,6 +18,8 @@ from pedigree.errors import ArtifactError, quote
 _INTEGER_MAX_CHARS = 64
 """Arbitrary, above every integer seen in a model's files (31 digits) and far below
 what makes conversion slow."""
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+"""How half of a surrogate pair is written; UTF-8 has none."""
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z)|[\[\]{},]', re.DOTALL)
 """Whole strings (an unclosed one runs to the end, so no byte is looked at twice) and
 the structural characters outside them."""
@@ -60,7 +62,7 @@ def load(
             malformed, f"is not UTF-8 at byte {error.start}", "wanted UTF-8 text"
         )
     try:
-        return json.loads(
+        value = json.loads(
             text,
             object_pairs_hook=reader.pairs,
             parse_int=reader.integer,
@@ -71,6 +73,9 @@ def load(
         reader.refuse(
             malformed, f"is not JSON at character {error.pos}: {error.msg}", ""
         )
+    if _HALF.search(data):
+        reader.check_texts(value)
+    return value
 
 
 class _Reader:
@@ -113,6 +118,19 @@ class _Reader:
                         "it was built to exhaust the reader",
                     )
 
+    def check_texts(self, value: Any) -> None:
+        """Refuse half of a surrogate pair, wherever it stands."""
+        pending = [value]
+        while pending:
+            item = pending.pop()
+            if isinstance(item, str):
+                self.text(item)
+            elif isinstance(item, list):
+                pending.extend(item)
+            elif isinstance(item, dict):
+                pending.extend(item)
+                pending.extend(item.values())
+
     def pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         members = dict(pairs)
         if len(members) != len(pairs):
@@ -125,10 +143,6 @@ class _Reader:
                         "readers disagree on which of the two counts",
                     )
                 seen.add(key)
-        for key, value in pairs:
-            self.text(key)
-            if isinstance(value, str):
-                self.text(value)
         return members
 
     def text(self, text: str) -> None:

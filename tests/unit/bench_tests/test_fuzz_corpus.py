@@ -35,6 +35,11 @@ FOUND: list[tuple[str, bytes]] = [
     ("registry-index", file_of({"__metadata__": {"pedigree": "[" * 5_000}})),
     ("kit-record", b'{"rope_theta":1' + b"0" * 400 + b"}"),
     ("registry-state", _STATE),
+    (
+        "tokenizer-context",
+        b'{"normalizer":{"type":"Sequence","normalizers":2},'
+        b'"model":{"type":"Unigram","vocab":[["a",0.0]]}}',
+    ),
     ("vocabulary", b"[]"),
     ("manifests", b"!!timestamp x"),
     ("manifests", b"!!bool x"),

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 READ_BYTES = 64 << 10
 """Text beyond this is not read; the slow YAML reader sets the bound."""
+_FLOW_DEPTH_MAX = 32
+"""Brackets open within one line, for which the reader takes time by their square; real
+files have two or three."""
 Pairs = list[tuple[str, "yaml.Node"]]
 
 
@@ -37,6 +40,8 @@ def pairs_of(text: str, *, path: str, what: str, reason: str) -> Pairs:
     import yaml  # loading it takes longer than comparing two models without cards
 
     try:
+        if any(_is_deep(line) for line in text.splitlines()):
+            raise RecursionError
         return members(yaml.compose(text, Loader=yaml.BaseLoader))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ArtifactError(
@@ -44,6 +49,17 @@ def pairs_of(text: str, *, path: str, what: str, reason: str) -> Pairs:
             reason=reason,
             path=path,
         ) from error
+
+
+def _is_deep(line: str) -> bool:
+    """Whether more brackets are open at once than anybody writes, quoted ones too."""
+    if line.count("[") + line.count("{") <= _FLOW_DEPTH_MAX:
+        return False
+    depth = most = 0
+    for char in line:
+        depth += (char in "[{") - (char in "]}")
+        most = max(most, depth)
+    return most > _FLOW_DEPTH_MAX
 
 
 def members(node: yaml.Node | None) -> Pairs:

@@ -20,6 +20,8 @@ from pedigree.lineage.context.vocabulary import Vocabulary
 
 __all__ = ["Encoder", "UnknownPart"]
 
+_NORMALISED_MAX_CHARS = 1_024
+"""Of a text of a few letters: each part of a normaliser may double it."""
 _UNKNOWN_PENALTY = 10.0
 """What a character without a piece costs a Unigram, below its least score."""
 
@@ -187,8 +189,11 @@ def normalised(normalizer: Any, text: str) -> str:
     kind = normalizer.get("type") if isinstance(normalizer, dict) else None
     match kind:
         case "Sequence":
-            for part in normalizer.get("normalizers") or ():
+            parts = normalizer.get("normalizers") or []
+            for part in parts if isinstance(parts, list) else [parts]:
                 text = normalised(part, text)
+                if len(text) > _NORMALISED_MAX_CHARS:
+                    raise UnknownPart("a normalizer that makes text longer and longer")
             return text
         case "NFC" | "NFD" | "NFKC" | "NFKD":
             return unicodedata.normalize(kind, text)
@@ -201,7 +206,8 @@ def normalised(normalizer: Any, text: str) -> str:
         case "Replace":
             pattern = normalizer.get("pattern")
             if isinstance(pattern, dict) and isinstance(pattern.get("String"), str):
-                return text.replace(pattern["String"], str(normalizer.get("content")))
+                content = str(normalizer.get("content"))[:_NORMALISED_MAX_CHARS]
+                return text.replace(pattern["String"], content)
             if (
                 isinstance(pattern, dict)
                 and str(pattern.get("Regex")).strip() in _BLANK

@@ -51,7 +51,8 @@ def split_first(splitter: Any, text: str) -> str:
     kind = splitter.get("type") if isinstance(splitter, dict) else None
     match kind:
         case "Sequence":
-            for part in splitter.get("pretokenizers") or ():
+            parts = splitter.get("pretokenizers") or []
+            for part in parts if isinstance(parts, list) else [parts]:
                 text = split_first(part, text)
             return text
         case "ByteLevel":
