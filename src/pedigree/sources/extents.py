@@ -19,6 +19,7 @@ import hashlib
 import os
 import stat
 import struct
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -45,6 +46,9 @@ _RECORDS_MAX = 2_000_000
 """Records of one log that are looked at; the rest is cut (arbitrary)."""
 _RESCAN_BYTES = 32 << 20
 """So much may be added before the folder is measured again."""
+LOCK_WAIT_S = 5.0
+"""Appending takes milliseconds; after this a process reads without keeping."""
+_LOCK_STEP_S = 0.005
 _MARKED = 8
 """Records held in memory after their mark was found right."""
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -244,7 +248,7 @@ class ExtentLog:
         """The log, locked against other processes."""
         file = os.open(self._path, flags | _FLAGS, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _lock(file)
             yield file
         finally:
             os.close(file)
@@ -347,6 +351,24 @@ def _joined(holes: Sequence[Range]) -> list[Range]:
         else:
             joined.append((begin, length))
     return joined
+
+
+def _lock(file: int) -> None:
+    """Keep other processes out, and wait for one of them, but not for ever.
+
+    Raises:
+        OSError: It does not let go: a stopped process must not stop this one.
+    """
+    end = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_LOCK_STEP_S)
+        else:
+            return
 
 
 def _write(file: int, data: bytes, place: int) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import itertools
 import os
 import subprocess
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pedigree.errors import ConfigError
+from pedigree.sources import extents
 from pedigree.sources.extents import PIECE_BYTES, ExtentFolder, ExtentLog
 from pedigree.sources.settings import CacheSettings
 
@@ -196,6 +198,37 @@ def test_what_is_forgotten_is_missing_for_all_and_can_be_kept_again(
     again = _log(tmp_path)
     assert again.read(0, 500) == BODY[:500]
     assert again.read(600, 100) == BODY[600:700]
+
+
+def test_a_process_that_holds_a_log_for_ever_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _filled(tmp_path)
+    monkeypatch.setattr(extents, "LOCK_WAIT_S", 0.05)
+    log = _log(tmp_path)
+    with file.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        log.put(900, BODY[900:910])
+        assert log.missing([(900, 10)]) == [(900, 10)]
+        assert log.read(0, 100) == BODY[:100]  # readers need no lock
+        assert _log(tmp_path).read(0, 100) is None  # what it keeps is not known
+    log.put(900, BODY[900:910])
+    assert _log(tmp_path).read(900, 10) == BODY[900:910]
+
+
+@settings(max_examples=200, deadline=None)
+@given(tail=st.binary(max_size=300), cut=st.integers(0, 500))
+def test_no_bytes_of_a_log_make_reading_fail(
+    tmp_path_factory: pytest.TempPathFactory, tail: bytes, cut: int
+) -> None:
+    folder = tmp_path_factory.mktemp("cache")
+    file = _filled(folder)
+    file.write_bytes(file.read_bytes()[:cut] + tail)
+    log = _log(folder)
+    for begin, end in ((0, 100), (500, 300), (0, SIZE)):
+        assert log.read(begin, end) in (None, BODY[begin : begin + end])
+    log.put(0, BODY)
+    assert _log(folder).read(0, SIZE) == BODY
 
 
 def test_a_full_disk_keeps_less_and_fails_nothing(
