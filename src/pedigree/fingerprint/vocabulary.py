@@ -108,9 +108,9 @@ def read_vocabulary(
         by = "were not aligned by their bytes"
         if chosen is not None:
             by = f"were aligned by {quote(chosen[0])}"
-        for path, error in failed:
-            message = f"{error.message}; tokens {by}"
-            remarks.append(Remark(str(error.reason), path, message))
+        for path, why in failed:
+            message = f"{why.message}; tokens {by}"
+            remarks.append(Remark(str(why.reason), path, message))
         remarks.extend(told)
     return None if chosen is None else chosen[1]
 
