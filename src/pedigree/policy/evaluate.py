@@ -8,8 +8,9 @@ only place where they are carried out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from pedigree.digests import Digest
 from pedigree.errors import quote
@@ -52,8 +53,7 @@ def judge(
 
     Args:
         subject: The object.
-        facts: What is known about its models, by model name; a model without facts
-            counts as not examined yet.
+        facts: By model name; a model without facts counts as not examined yet.
         policies: All policies, in any order; those that do not select it are ignored.
         references: All known references by name, with and without fingerprint.
         no_match: What happens to what no policy covers.
@@ -66,22 +66,14 @@ def judge(
     """
     chosen = selected_policies(subject, policies)
     bound = [_bind(policy, references) for policy in chosen]
-    registry = current_registry_digest(references)
-    cases = [
-        Case(
-            policy,
-            model,
-            _facts(facts, model),
-            references,
-            registry,
-            now,
-            trusted_signers,
-        )
-        for policy in bound
-        if isinstance(policy, Policy)
-        for model in subject.models
-        if policy.covers(model)
-    ]
+    shared = partial(
+        Case,
+        references=references,
+        registry=current_registry_digest(references),
+        now=now,
+        trusted_signers=trusted_signers,
+    )
+    cases = list(_cases(shared, subject, facts, bound))
     causes = [
         *_digest_causes(subject, facts),
         *_policy_causes(subject, bound, cases),
@@ -107,6 +99,19 @@ def judge(
             trusted_signers,
         ),
     )
+
+
+def _cases(
+    shared: Callable[..., Case],
+    subject: Subject,
+    facts: Mapping[str, ModelFacts],
+    policies: Iterable[Policy | BrokenPolicy],
+) -> Iterator[Case]:
+    """Every model under every policy that covers it and can be evaluated."""
+    for policy in policies:
+        if isinstance(policy, Policy):
+            for model in filter(policy.covers, subject.models):
+                yield shared(policy, model, _facts(facts, model))
 
 
 def selected_policies(
