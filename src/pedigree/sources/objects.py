@@ -198,10 +198,17 @@ class ObjectSource:
         found = self._objects[path]
         return FarFile(
             FileEntry(path, found.size),
-            lambda offset, length: self.get(found, offset, length),
+            lambda offset, length: self._counted(found, offset, length),
             connections=self._connections,
             pin=f"{found.key} {found.version or ''} {found.etag or ''}",
         )
+
+    def _counted(self, found: _Object, offset: int, length: int) -> bytes:
+        try:
+            return self.get(found, offset, length)
+        except SourceUnavailable as error:
+            self._meter.failed(limited=error.reason == "RateLimited")
+            raise
 
     def get(self, found: _Object, offset: int, length: int) -> bytes:
         """One range of an object that must be what was listed."""

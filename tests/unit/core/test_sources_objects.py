@@ -173,6 +173,18 @@ def test_what_was_read_of_an_object_is_kept_until_it_is_another(
         assert path.is_dir() or not _leaks(path.read_bytes().decode("latin-1"))
 
 
+def test_a_request_that_failed_is_counted_as_such(world: _World) -> None:
+    world.put("plain", {"changing/w.bin": b"0123456789"})
+    source = world.open("s3://plain/changing")
+    file = source.open("w.bin")
+    file.read(0, 1)
+    world.put("plain", {"changing/w.bin": b"abcdefghij"})
+    with pytest.raises(SourceUnavailable):
+        file.read(0, 1)
+    usage = source.usage
+    assert (usage.requests, usage.requests_failed, usage.requests_limited) == (2, 1, 0)
+
+
 def test_requests_to_a_store_are_made_at_once(
     world: _World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
