@@ -68,24 +68,23 @@ def maximal_evidence() -> Evidence:
             )
             for _ in range(40)
         ),
-        signatures=Signatures(
-            sha256(b"trust"),
-            tuple(
-                Signature(
-                    dear * 40,
-                    "Valid",
-                    "n" * 63,
-                    "certificate",
-                    "0" * 64,
-                    ("\u00e9" * 40,) * 40,
-                    2**52,
-                    ("\u00e9" * 40,) * 40,
-                    2**52,
-                )
-                for _ in range(40)
-            ),
-        ),
+        signatures=_maximal_signatures(dear),
     )
+
+
+def _maximal_signatures(dear: str) -> Signatures:
+    signature = Signature(
+        dear * 40,
+        "Valid",
+        "n" * 63,
+        "certificate",
+        "0" * 64,
+        ("\u00e9" * 40,) * 40,
+        2**52,
+        ("\u00e9" * 40,) * 40,
+        2**52,
+    )
+    return Signatures(sha256(b"trust"), (signature,) * 40)
 
 
 def digests() -> st.SearchStrategy[Digest]:
