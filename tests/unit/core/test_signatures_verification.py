@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 from datetime import timedelta
@@ -26,6 +25,7 @@ from made_signatures import (
     manifest_of,
     new_key,
     public_pem,
+    root_of,
     signed,
     statement_of,
 )
@@ -316,18 +316,20 @@ def test_ranges_and_other_hashes_are_compared_by_reading_again(
     assert (unread.signer, unread.covered) == ("acme", ())
 
 
-def test_ranges_must_be_all_of_a_file(tmp_path: Path) -> None:
-    statement = statement_of(FILES, shard_size=3)
+@pytest.mark.parametrize("gap", ["0:3", "3:6", "6:7"])
+def test_ranges_must_be_all_of_a_file(gap: str, tmp_path: Path) -> None:
+    files = {"a.txt": b"A", "model.safetensors": b"aaaaaaa"}
+    statement = statement_of(files, shard_size=3)
     resources = statement["predicate"]["resources"]
-    kept = [item for item in resources if item["name"] != "model.safetensors:3:6"]
+    kept = [item for item in resources if item["name"] != f"model.safetensors:{gap}"]
     assert len(kept) == len(resources) - 1
     statement["predicate"]["resources"] = kept
-    raw = b"".join(bytes.fromhex(item["digest"]) for item in kept)
-    statement["subject"][0]["digest"]["sha256"] = hashlib.sha256(raw).hexdigest()
+    statement["subject"][0]["digest"]["sha256"] = root_of(kept)
     data = json.dumps(bundle_of(statement, KEY)).encode()
-    source = _folder(FILES, tmp_path)
-    found = verify(data, manifest_of(FILES), TRUST, at=NOW, source=source)
+    source = _folder(files, tmp_path)
+    found = verify(data, manifest_of(files), TRUST, at=NOW, source=source)
     assert found.changed == ("model.safetensors",)
+    assert found.covered == ("a.txt",)
 
 
 class _Stating:
