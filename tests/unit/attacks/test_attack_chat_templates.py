@@ -22,6 +22,7 @@ from pedigree import refs
 from pedigree.evidence import Finding, Severity
 from pedigree.examine import ExamineSettings, examine
 from pedigree.examine.safety.template_files import FILES_MAX, TEMPLATES_MAX
+from pedigree.examine.safety.template_reach import SIGHTS_MAX
 from pedigree.examine.safety.templates import look_at
 from pedigree.sources import SourceSettings
 
@@ -305,6 +306,12 @@ def test_more_templates_than_are_looked_at_are_an_error(tmp_path: Path) -> None:
     for name, files in worlds.items():
         finding = _examined(tmp_path / name, {**model, **files})["TemplateUnread"]
         assert finding.severity is Severity.ERROR
+
+
+def test_the_worst_of_very_many_lines_is_kept() -> None:
+    sights = look_at("{{ lipsum() }}\n" * 5_000 + "{{ x.__class__ }}", "t")
+    assert len(sights) == SIGHTS_MAX
+    assert [s.severity for s in sights].count("Error") == 1
 
 
 def test_many_bad_lines_are_one_finding(tmp_path: Path) -> None:
