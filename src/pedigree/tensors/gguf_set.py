@@ -31,7 +31,7 @@ _SHIFTED = ("gemma", "nemotron", "qwen3next", "qwen3_next")
 """Architectures whose converter adds the one that their norms are stored without."""
 _LINEAGE = re.compile(
     r"general\.(?:name|architecture|license|quantized_by|finetune|basename"
-    r"|license\..+|base_model\..+|source\..+|dataset\..+)"
+    r"|size_label|license\..+|base_model\..+|source\..+|dataset\..+)"
 )
 _TEMPLATE = re.compile(r"tokenizer\.chat_template(?:\..+)?", re.DOTALL)
 _LENGTH_BYTES = 8

@@ -222,6 +222,7 @@ def test_a_gguf_model_is_examined_with_its_keys(tmp_path: Path) -> None:
             **made_gguf.llama_keys(),
             "general.license": "llama3",
             "general.license.name": "ours",
+            "general.size_label": "8B",
             "general.dataset.0.name": "texts",
             "general.base_model.0.repo_url": "https://hf.co/org/base",
         },
@@ -239,11 +240,13 @@ def test_a_gguf_model_is_examined_with_its_keys(tmp_path: Path) -> None:
         ("license", "llama3", "model.gguf"),
         ("licenseName", "ours", "model.gguf"),
         ("architecture", "llama", "model.gguf"),
+        ("parameters", "8B", "model.gguf"),
         ("modelName", "made", "model.gguf"),
         ("datasets", "texts", "model.gguf"),
     ]
     assert [(f.reason, f.severity) for f in evidence.findings] == [
-        ("DeclarationsDisagree", Severity.WARNING)
+        ("DeclarationContradicted", Severity.WARNING),
+        ("DeclarationsDisagree", Severity.WARNING),
     ]
 
 

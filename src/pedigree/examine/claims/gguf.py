@@ -18,6 +18,7 @@ _SINGLE = (
     ("general.license", Field.LICENSE),
     ("general.license.name", Field.LICENSE_NAME),
     ("general.architecture", Field.ARCHITECTURE),
+    ("general.size_label", Field.PARAMETERS),
     ("general.name", Field.MODEL_NAME),
     ("general.quantized_by", Field.QUANTIZED_BY),
 )
