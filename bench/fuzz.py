@@ -168,7 +168,10 @@ def main() -> int:
             row["kept"] = keep(target, work)
         rows[name] = row
     total = sum(row["executions"] for row in rows.values())
-    broken = sum(len(row["findings"]) for row in rows.values())
+    # A process that ended otherwise than by itself has looked at less than it says.
+    broken = sum(
+        len(row["findings"]) or row.get("exit", 0) != 0 for row in rows.values()
+    )
     document = {
         "machine": machine_facts(),
         "engine": "atheris" if use_atheris else "own mutator",
