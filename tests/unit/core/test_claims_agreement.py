@@ -174,6 +174,11 @@ def test_a_stated_size_is_held_against_the_weights(
         assert f"'{stated}', but there are {count:,} weights" in found[0]
 
 
+def test_shards_that_state_one_wrong_size_each_give_one_finding() -> None:
+    sizes = [("parameters", f"{i}B", f"{i}.gguf") for i in range(5, 9)]
+    assert len(against(sizes, size=1000)) == 1
+
+
 @given(
     st.lists(
         st.builds(
