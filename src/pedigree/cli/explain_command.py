@@ -28,7 +28,7 @@ class Topic:
     Attributes:
         name: As it is asked for.
         kind: ``test``, ``forensics``, ``verdict``, ``context``, ``finding``,
-            ``reason`` (of a policy's verdict) or ``control``.
+            ``reason`` (of a policy's verdict), ``control`` or ``licence``.
         plain: In plain words.
         module: Whose docstring has the definition; empty if there is none.
         more: What else there is to say, as lines.
@@ -53,6 +53,7 @@ def topics() -> dict[str, Topic]:
         ),
         *_findings(),
         *_controls(),
+        *_licences(),
     ]
     return {topic.name: topic for topic in found}
 
@@ -95,6 +96,27 @@ def _controls() -> Iterator[Topic]:
         )
 
 
+def _licences() -> Iterator[Topic]:
+    from pedigree.evidence.licences import licences
+
+    for item in {licence.id: licence for licence in licences().values()}.values():
+        asked = {
+            "A copy of the licence goes along.": item.licence_file,
+            f"A notice file begins with: {item.notice}": item.notice,
+            f"Names begin with: {item.name_prefix}": item.name_prefix,
+            f"Words to display: {item.attribution}": item.attribution,
+        }
+        yield Topic(
+            item.id,
+            "licence",
+            f"{item.title}, {item.goes_on}. Indicator, not legal advice.",
+            more=(
+                *(line for line, wanted in asked.items() if wanted),
+                f"Source: {item.url}, {item.date}, {item.read}. {item.note}",
+            ),
+        )
+
+
 def register(subparsers: Any) -> None:
     """Add the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
@@ -102,8 +124,8 @@ def register(subparsers: Any) -> None:
         help="say what a test, a verdict, a signal, a finding or a control is",
         description="Say in plain words what a test, a verdict or a context signal is, "
         "then how it is defined; of a finding what to do about it and which controls "
-        "it is evidence for; of a control which findings count for it. Without a name, "
-        "list what can be explained.",
+        "it is evidence for; of a control which findings count for it; of a licence "
+        "what it asks of derivatives. Without a name, list what can be explained.",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", default=None)
     parser.add_argument("--json", action="store_true", help="print one JSON document")

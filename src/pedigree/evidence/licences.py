@@ -90,6 +90,11 @@ class Licence:
     read: str
     note: str
 
+    @property
+    def goes_on(self) -> str:
+        """What stays with derivatives, as the end of a sentence on the licence."""
+        return _GOES_ON[self.propagation]
+
 
 @dataclass(frozen=True, slots=True)
 class Base:
@@ -179,7 +184,7 @@ def _differs(
             claim.source,
             f"{quote(claim.source, 80)} declares the licence {quote(claim.value, 64)} "
             f"({other.title}), but {_said(base)} is under {licence.title}, "
-            f"{_GOES_ON[licence.propagation]}",
+            f"{licence.goes_on}",
         )
 
 

@@ -143,6 +143,18 @@ def test_explain_says_which_findings_count_for_a_control(
     assert "https://github.com/mitre-atlas/atlas-data" in text
 
 
+def test_explain_says_what_a_licence_asks_of_derivatives(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["explain", "Llama3.1"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("llama3.1 (licence)\n")
+    assert "Indicator, not legal advice" in text
+    assert "\nNames begin with: Llama\n" in text
+    assert main(["explain", "mit"]) == 0
+    assert "Names begin with" not in capsys.readouterr().out
+
+
 def test_a_name_that_is_nearly_right_gets_a_hint(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
