@@ -104,6 +104,7 @@ class Operator:
         self, environment: Mapping[str, str], recorder: Recorder, lineages: Lineages
     ) -> Sourcing:
         config, controller = self._config, self._controller
+        asked = SourceSettings.from_env(environment)
         return Sourcing(
             command=ExamineCommand(
                 store=config.store_dir,
@@ -118,6 +119,9 @@ class Operator:
                 private_hosts=config.private_hosts,
                 hub_token=environment.get("HF_TOKEN"),
                 hub_endpoint=environment.get("HF_ENDPOINT") or HUB_ENDPOINT,
+                offline=asked.offline,
+                hub_folder=asked.hub_folder,
+                cache=asked.cache,
             ),
             cluster=self._cluster,
             index=controller.index,

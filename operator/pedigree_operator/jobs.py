@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from pedigree.errors import (
     quote,
 )
 from pedigree.evidence import Evidence
+from pedigree.ranges import Usage
 from pedigree.sources.settings import (
     CACHE,
     CACHE_MAX_BYTES,
@@ -82,11 +83,13 @@ class Examined:
         evidence: Facts, with the resolution and without lineage.
         bytes_read: Bytes of the model that were read.
         seconds: How long it took.
+        usage: Requests and bytes.
     """
 
     evidence: Evidence
     bytes_read: int
     seconds: float
+    usage: Usage = field(default_factory=Usage)
 
 
 class ExaminationFailed(PedigreeError):  # noqa: N818 - reads as the reason it is
@@ -227,6 +230,7 @@ def read_answer(uri: str, code: int, stdout: bytes, stderr: str) -> Examined:
             evidence=evidence_form.from_object(obj),
             bytes_read=int(answer.get("bytesRead", 0)),
             seconds=float(answer.get("seconds", 0.0)),
+            usage=_usage(answer),
         )
     except (
         KeyError,
@@ -252,6 +256,19 @@ def outcome_of(result: Examined | PedigreeError) -> str:
     if isinstance(result, SourceRefused | ModelRefError):
         return "refused"
     return "unavailable" if isinstance(result, SourceUnavailable) else "failed"
+
+
+def _usage(answer: Mapping[str, Any]) -> Usage:
+    def count(name: str) -> int:
+        return max(0, int(answer.get(name, 0)))
+
+    return Usage(
+        requests=count("requests"),
+        requests_limited=count("requestsLimited"),
+        requests_failed=count("requestsFailed"),
+        bytes_read=count("bytesRead"),
+        bytes_kept=count("bytesKept"),
+    )
 
 
 def _status(found: Mapping[str, Any]) -> dict[str, Any]:

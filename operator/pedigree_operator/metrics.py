@@ -22,6 +22,7 @@ from prometheus_client.exposition import generate_latest
 
 from pedigree import __version__
 from pedigree.policy.verdict import Reason, Result
+from pedigree.ranges import Usage
 from pedigree.refs import Scheme
 from pedigree_operator.kinds import Kind
 
@@ -55,6 +56,18 @@ class Metrics:
             "pedigree_fingerprint_bytes",
             "Bytes of models read to fingerprint them, by kind of source.",
             ("source",),
+            registry=self.registry,
+        )
+        self._source_requests = Counter(
+            "pedigree_source_requests",
+            "Requests to sources of examined models, by kind of source and outcome.",
+            ("source", "outcome"),
+            registry=self.registry,
+        )
+        self._source_bytes = Counter(
+            "pedigree_source_bytes",
+            "Bytes of examined models, by kind of source and where they came from.",
+            ("source", "origin"),
             registry=self.registry,
         )
         self._examinations = Counter(
@@ -95,6 +108,7 @@ class Metrics:
         for source in Scheme:
             self._fingerprint_seconds.labels(str(source))
             self._fingerprint_bytes.labels(str(source))
+            self.read_from(source, Usage())
         for outcome in OUTCOMES:
             self._examinations.labels(outcome)
         for reason in ERRORS:
@@ -113,6 +127,19 @@ class Metrics:
         """Count the cost of one fingerprint."""
         self._fingerprint_seconds.labels(str(source)).observe(seconds)
         self._fingerprint_bytes.labels(str(source)).inc(bytes_read)
+
+    def read_from(self, source: Scheme, usage: Usage) -> None:
+        """Count what reading one model took."""
+        limited, failed = usage.requests_limited, usage.requests_failed
+        counts = {
+            "answered": max(0, usage.requests - limited - failed),
+            "limited": limited,
+            "failed": failed,
+        }
+        for outcome, count in counts.items():
+            self._source_requests.labels(str(source), outcome).inc(count)
+        for origin, size in (("source", usage.bytes_read), ("cache", usage.bytes_kept)):
+            self._source_bytes.labels(str(source), origin).inc(size)
 
     def reconciled(self, kind: Kind, seconds: float) -> None:
         """Count one reconcile."""

@@ -188,6 +188,7 @@ class Sourcing:
             self._metrics.examined(outcome_of(error))
             raise
         self._metrics.examined(outcome_of(result))
+        self._metrics.read_from(scheme, result.usage)
         evidence = result.evidence
         if evidence.fingerprint is not None:
             self._metrics.fingerprinted(scheme, result.seconds, result.bytes_read)

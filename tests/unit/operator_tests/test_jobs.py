@@ -47,6 +47,7 @@ def test_a_model_is_examined_and_its_fingerprint_stored(tmp_path: Path) -> None:
     assert result.evidence.fingerprint is not None
     assert (tmp_path / "store/fingerprints" / f"{digest.hex}.safetensors").is_file()
     assert result.bytes_read > 1_000_000
+    assert (result.usage.requests, result.usage.bytes_read) == (0, result.bytes_read)
     assert outcome_of(result) == "recorded"
 
 

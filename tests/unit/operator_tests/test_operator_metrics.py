@@ -12,6 +12,7 @@ from controlplane.binaries import ensure_promtool
 from controlplane.errors import ControlPlaneError
 from pedigree.errors import ConfigError
 from pedigree.policy.verdict import Action, Reason, Result
+from pedigree.ranges import Usage
 from pedigree.refs import Scheme
 from pedigree_operator.config import Config
 from pedigree_operator.health import HealthServer
@@ -19,6 +20,9 @@ from pedigree_operator.kinds import Kind
 from pedigree_operator.metrics import ERRORS, OUTCOMES, Metrics, Readings
 
 SERIES_MAX = 500
+USAGE = Usage(
+    requests=9, requests_limited=2, requests_failed=3, bytes_read=50, bytes_kept=7
+)
 
 
 def full() -> Metrics:
@@ -31,6 +35,7 @@ def full() -> Metrics:
         metrics.examined(outcome)
     for scheme in Scheme:
         metrics.fingerprinted(scheme, 1.0, 10)
+        metrics.read_from(scheme, USAGE)
     for kind in Kind:
         metrics.reconciled(kind, 0.1)
     for error in ERRORS:
@@ -53,6 +58,16 @@ def samples(text: bytes) -> list[str]:
 
 def test_all_label_values_together_stay_below_the_bound() -> None:
     assert len(samples(full().text())) <= SERIES_MAX
+
+
+def test_requests_are_counted_once_by_what_became_of_them() -> None:
+    shown = samples(full().text())
+    for outcome, count in (("answered", 4), ("limited", 2), ("failed", 3)):
+        labels = f'outcome="{outcome}",source="hf"'
+        assert f"pedigree_source_requests_total{{{labels}}} {count}.0" in shown
+    for origin, size in (("source", 50), ("cache", 7)):
+        labels = f'origin="{origin}",source="hf"'
+        assert f"pedigree_source_bytes_total{{{labels}}} {size}.0" in shown
 
 
 def test_an_unexpected_label_value_makes_no_new_series() -> None:
