@@ -191,12 +191,12 @@ def test_the_api_server_lets_the_operator_get_and_do_nothing_else(
 ) -> None:
     account = f"system:serviceaccount:{SYSTEM}:pedigree-operator"
 
+    api: Any = client.AuthorizationV1Api(bench.core.api_client)
+
     def may(verb: str, space: str) -> bool:
         attributes = {"verb": verb, "resource": "secrets", "namespace": space}
         review = {"spec": {"user": account, "resourceAttributes": attributes}}
-        answer = client.AuthorizationV1Api(
-            bench.core.api_client
-        ).create_subject_access_review(review)
+        answer = api.create_subject_access_review(review)
         return bool(answer.status.allowed)
 
     assert may("get", "team-a")
