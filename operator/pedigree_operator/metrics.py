@@ -58,18 +58,6 @@ class Metrics:
             ("source",),
             registry=self.registry,
         )
-        self._source_requests = Counter(
-            "pedigree_source_requests",
-            "Requests to sources of examined models, by kind of source and outcome.",
-            ("source", "outcome"),
-            registry=self.registry,
-        )
-        self._source_bytes = Counter(
-            "pedigree_source_bytes",
-            "Bytes of examined models, by kind of source and where they came from.",
-            ("source", "origin"),
-            registry=self.registry,
-        )
         self._examinations = Counter(
             "pedigree_examinations",
             "Examinations that have ended, by outcome.",
@@ -94,6 +82,7 @@ class Metrics:
             ("reason",),
             registry=self.registry,
         )
+        self._count_sources()
         self._start_at_zero()
         build = Gauge(
             "pedigree_build_info",
@@ -102,6 +91,20 @@ class Metrics:
             registry=self.registry,
         )
         build.labels(__version__, "operator", platform.python_version()).set(1)
+
+    def _count_sources(self) -> None:
+        self._source_requests = Counter(
+            "pedigree_source_requests",
+            "Requests to sources of examined models, by kind of source and outcome.",
+            ("source", "outcome"),
+            registry=self.registry,
+        )
+        self._source_bytes = Counter(
+            "pedigree_source_bytes",
+            "Bytes of examined models, by kind of source and where they came from.",
+            ("source", "origin"),
+            registry=self.registry,
+        )
 
     def _start_at_zero(self) -> None:
         """So that rates see the first event of each kind."""
