@@ -52,6 +52,15 @@ def test_names_that_do_not_fit_are_counted_and_not_cut() -> None:
     assert (kept.found[0].unsigned, kept.found[0].unsigned_files) == (("a.py",), 3)
 
 
+def test_names_have_room_together_and_the_rest_is_counted() -> None:
+    names = tuple(f"{n}" * 50 for n in range(8))
+    many = dataclasses.replace(GOOD, unsigned=names, unsigned_files=8)
+    kept = _stored(Signatures(TODAY, (many,)))
+    assert kept is not None
+    assert kept.found[0].unsigned == names[:2]
+    assert kept.found[0].unsigned_files == 8
+
+
 @settings(deadline=None, max_examples=50)
 @given(
     st.lists(

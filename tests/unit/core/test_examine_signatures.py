@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,10 @@ from pedigree import refs
 from pedigree.cli import main
 from pedigree.evidence import Signature, from_object, to_object
 from pedigree.examine import Examination, ExamineSettings, examine
+from pedigree.examine.signed import LOOKED_AT_MAX
 from pedigree.signatures.trust import Trust, TrustedKey
+from pedigree.signatures.verdict import SignatureVerdict
+from pedigree.signatures.verification import verify
 from pedigree.sources import SourceSettings
 
 KEY = new_key()
@@ -88,6 +92,22 @@ def test_valid_signatures_come_first_and_a_crowd_has_an_end(tmp_path: Path) -> N
     found = _examine(tmp_path, {**FILES, **crowd, "model.sig": signed(FILES, KEY)})
     reasons = [item.reason for item in _found(found)]
     assert reasons == ["Valid", "Untrusted", "Untrusted", "Untrusted"]
+
+
+def test_only_so_many_signatures_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+
+    def count(*arguments: Any, path: str, **more: Any) -> SignatureVerdict:
+        looked.append(path)
+        return verify(*arguments, path=path, **more)
+
+    monkeypatch.setattr("pedigree.examine.signed.verify", count)
+    crowd = {f"{n:02}.sig": signed(FILES, KEY) for n in range(2 * LOOKED_AT_MAX)}
+    _examine(tmp_path, {**FILES, **crowd, "model.sig": signed(FILES, KEY)})
+    assert len(looked) == LOOKED_AT_MAX
+    assert looked[0] == "model.sig"
 
 
 def test_ranges_of_a_local_model_are_read_again(tmp_path: Path) -> None:
