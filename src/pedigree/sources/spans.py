@@ -11,16 +11,19 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
 from threading import Lock
 from typing import Protocol, TypeVar
 
 from pedigree.digests import Digest
 from pedigree.errors import ArtifactError, quote
-from pedigree.ranges import FileEntry, Span, Usage, coalesce, spread
+from pedigree.ranges import FileEntry, Span, Usage, coalesce
 
 GAP_BYTES = 1 << 20
 """A request costs about as much as a megabyte."""
-SPAN_MAX_BYTES = 32 << 20
+SPAN_MAX_BYTES = 16 << 20
+"""As many of these as there are connections are in memory at once."""
 
 _T = TypeVar("_T")
 Fetch = Callable[[int, int], bytes]
@@ -123,9 +126,17 @@ class FarFile:
             )
 
     def _fetched(self, ranges: Sequence[Range]) -> list[bytes]:
-        spans = [span for span in _spans(ranges) if span.length]
-        calls = [_call(self._fetch, span.offset, span.length) for span in spans]
-        return spread(spans, run_all(calls, self._connections), len(ranges))
+        results = [b""] * len(ranges)
+
+        def fetch(span: Span) -> None:
+            # What lies between is let go at once: it may be much more than was asked.
+            data = self._fetch(span.offset, span.length)
+            for index, start, length in span.members:
+                results[index] = _part(data, start, length)
+
+        calls = [partial(fetch, span) for span in _spans(ranges) if span.length]
+        run_all(calls, self._connections)
+        return results
 
     def _with_kept(self, kept: Kept, ranges: Sequence[Range]) -> list[bytes]:
         """Fetch what is not kept, and keep each answer as soon as it is there.
@@ -133,21 +144,24 @@ class FarFile:
         No kept byte is asked for again, also where it lies between two that are
         missing and would cost nothing.
         """
+        missing = kept.missing(ranges)
 
-        def fetch(offset: int, length: int) -> bytes:
+        def fetch(offset: int, length: int) -> list[tuple[int, bytes]]:
             data = self._fetch(offset, length)
             kept.put(offset, data)
-            return data
+            return [
+                (begin, _part(data, begin - offset, end - begin))
+                for begin, end in _within(missing, offset, offset + length)
+            ]
 
-        missing = kept.missing(ranges)
         wanted: list[Range] = []
         for span in _spans(missing):
             for hole in kept.missing([(span.offset, span.length)]):
                 wanted.extend(_of_use(hole, span, missing))
-        calls = [_call(fetch, *each) for each in wanted]
-        bodies = run_all(calls, self._connections)
-        begins = [offset for offset, _ in wanted]
-        new = list(zip(begins, bodies, strict=True))
+        calls = [partial(fetch, *each) for each in wanted]
+        found = run_all(calls, self._connections)
+        new = sorted(piece for pieces in found for piece in pieces)
+        begins = [offset for offset, _ in new]
         return [b"".join(self._pieces(kept, new, begins, *each)) for each in ranges]
 
     def _pieces(
@@ -276,17 +290,24 @@ def _spans(ranges: Sequence[Range]) -> list[Span]:
     return coalesce(ranges, gap_bytes=GAP_BYTES, span_max_bytes=SPAN_MAX_BYTES)
 
 
-def _call(read: Callable[[int, int], _T], offset: int, length: int) -> Callable[[], _T]:
-    return lambda: read(offset, length)
+def _part(data: bytes, start: int, length: int) -> bytes:
+    return data if length == len(data) else data[start : start + length]
+
+
+def _within(ranges: Sequence[Range], first: int, end: int) -> list[tuple[int, int]]:
+    """Begin and end of what ranges, by offset and apart, have between two places."""
+    place = max(0, bisect_right(ranges, first, key=lambda it: it[0]) - 1)
+    found = []
+    for offset, length in islice(ranges, place, None):
+        if offset >= end:
+            break
+        if offset + length > first:
+            found.append((max(first, offset), min(end, offset + length)))
+    return found
 
 
 def _of_use(hole: Range, span: Span, missing: Sequence[Range]) -> list[Range]:
     """A hole of a span without what nobody asked for at its ends."""
     first, end = hole[0], sum(hole)
-    asked = [missing[index] for index, _, _ in span.members]
-    inside = [(max(first, each[0]), min(end, sum(each))) for each in asked]
-    inside = [(begin, until) for begin, until in inside if begin < until]
-    if not inside:
-        return []
-    begin, until = inside[0][0], max(until for _, until in inside)
-    return [(begin, until - begin)]
+    inside = _within([missing[index] for index, _, _ in span.members], first, end)
+    return [(inside[0][0], inside[-1][1] - inside[0][0])] if inside else []

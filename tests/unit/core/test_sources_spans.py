@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -187,3 +188,28 @@ def test_counts_of_many_threads_are_whole() -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(count, range(8)))
     assert (meter.requests, meter.bytes_read) == (16_000, 48_000)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_bytes_between_asked_ones_are_not_held(cached: bool) -> None:
+    class Counting(_Kept):
+        """A cache that holds nothing in memory."""
+
+        def missing(self, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+            return sorted(ranges)
+
+        def put(self, offset: int, data: bytes) -> None:
+            del offset, data
+
+    file = _Place().file()
+    if cached:
+        file.keep(Counting(0))
+    wanted = [(begin, 100) for begin in range(0, SIZE - 100, GAP_BYTES // 2)]
+    tracemalloc.start()
+    try:
+        found = file.read_many(wanted)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == [bytes(100)] * len(wanted)
+    assert peak < 2 * SPAN_MAX_BYTES
