@@ -18,7 +18,7 @@ from pedigree.cli.findings import finding_dicts, print_findings
 from pedigree.cli.models import source_settings, to_ref
 from pedigree.cli.progress import stage_progress
 from pedigree.cli.render import human_bytes, print_json, print_lines
-from pedigree.cli.signers import add_trust_options, told, trust_of
+from pedigree.cli.signers import add_trust_options, trust_of, with_signatures
 from pedigree.errors import ConfigError, PedigreeError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _run_here(args: argparse.Namespace) -> int:
             opened_as=sources_open.append,
         )
     if args.json:
-        findings = finding_dicts(found.evidence.findings)
+        findings = finding_dicts(with_signatures(found.evidence))
         print_json({**_document(found), "findings": findings})
     else:
         _print(found, controls=args.controls)
@@ -172,7 +172,6 @@ def _document(found: Examination) -> dict[str, Any]:
 def _print(found: Examination, *, controls: bool) -> None:
     evidence = found.evidence
     fingerprint = str(evidence.fingerprint or "none: the weights cannot be read")
-    signatures = evidence.signatures.found if evidence.signatures else ()
     print_lines(
         f"digest       {evidence.digest}",
         f"root digest  {evidence.root_digest}",
@@ -182,8 +181,7 @@ def _print(found: Examination, *, controls: bool) -> None:
         f"weights      {evidence.parameters:,}",
         f"fingerprint  {fingerprint}",
         *(f"claims       {c.field}: {c.value} ({c.source})" for c in evidence.claims),
-        *(f"signature    {told(item)}" for item in signatures),
     )
-    print_findings(evidence.findings, controls=controls)
+    print_findings(with_signatures(evidence), controls=controls)
     reused = ", fingerprint kept from before" if found.reused else ""
     print_lines(f"{usage_words(found.usage)}, {found.seconds:.2f} s{reused}")

@@ -5,17 +5,27 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pedigree.errors import ConfigError, quote
 
 if TYPE_CHECKING:
-    from pedigree.evidence import Signature
+    from pedigree.evidence import Evidence, Finding, Signature
     from pedigree.signatures.trust import Trust
 
 FOLDER = "PEDIGREE_TRUST"
 """Variable that names a folder of ``NAME.pub`` and ``NAME.pem`` files."""
+
+_DOUBTED = (
+    "CertificateExpired",
+    "KeylessNotSupported",
+    "NotCompared",
+    "Unsupported",
+    "Untrusted",
+)
+"""Reasons for which a signature is not believed, though nothing speaks against it."""
 
 
 def add_trust_options(parser: argparse.ArgumentParser) -> None:
@@ -81,3 +91,37 @@ def told(item: Signature) -> str:
             more = f" and {count - len(names)} more" if count > len(names) else ""
             text += f"; {what} {', '.join(map(quote, names))}{more}"
     return text
+
+
+def with_signatures(evidence: Evidence) -> list[Finding]:
+    """Findings to show, the most severe first, with what signatures are worth.
+
+    Evidence keeps the two apart, because findings follow from the files alone; a person
+    who looks at one model wants to see them in one place.
+    """
+    from pedigree.evidence import Severity
+
+    found = evidence.signatures.found if evidence.signatures else ()
+    shown = [*evidence.findings]
+    for item in found:
+        shown += _findings(item)
+    order = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
+    return sorted(shown, key=lambda finding: order[finding.severity])
+
+
+def _findings(item: Signature) -> Iterator[Finding]:
+    from pedigree.evidence import Finding, Severity
+
+    if not item.valid:
+        doubted = item.reason in _DOUBTED
+        reason = "SignatureUntrusted" if doubted else "SignatureInvalid"
+        severity = Severity.WARNING if doubted else Severity.ERROR
+        yield Finding(reason, severity, item.path, told(item))
+        return
+    yield Finding("SignatureValid", Severity.INFO, item.path, told(item))
+    if item.unsigned_files:
+        text = f"{item.unsigned_files} files are not covered by {quote(item.path)}"
+        yield Finding("UnsignedFiles", Severity.WARNING, item.path, text)
+    if item.ignored_files:
+        text = f"{item.ignored_files} files are left out by {quote(item.path)}"
+        yield Finding("IgnoredPaths", Severity.WARNING, item.path, text)

@@ -13,13 +13,16 @@ from artifact_world.weights import lay_out, matrix, weights
 from made_signatures import NOW, new_key, public_pem, signed
 from pedigree import refs
 from pedigree.cli import main
-from pedigree.evidence import Signature, from_object, to_object
+from pedigree.cli.signers import with_signatures
+from pedigree.evidence import Signature, Signatures, from_object, to_object
+from pedigree.evidence.controls import guidance
 from pedigree.examine import Examination, ExamineSettings, examine
 from pedigree.examine.signed import LOOKED_AT_MAX
 from pedigree.signatures.trust import Trust, TrustedKey
 from pedigree.signatures.verdict import SignatureVerdict
 from pedigree.signatures.verification import verify
 from pedigree.sources import SourceSettings
+from worlds.policies import evidence
 
 KEY = new_key()
 TRUST = Trust.of([TrustedKey.from_pem("acme", public_pem(KEY))])
@@ -141,11 +144,38 @@ def test_the_command_takes_keys_by_name_and_from_a_folder(
     key.write_bytes(public_pem(KEY))
     text = _print([str(model), "--trusted-key", f"house={key}"], capsys)
     assert "Valid by house (key): model.sig; does not cover 'x.py'" in text
+    assert "Warning  UnsignedFiles" in text
     monkeypatch.setenv("PEDIGREE_TRUST", str(key.parent))
     answer = json.loads(_print([str(model), "--json"], capsys))
     stored = answer["evidence"]["status"]["signatures"]
     assert stored["trustDigest"] == str(TRUST.digest)
     assert stored["found"][0]["signer"] == "acme"
+
+
+@pytest.mark.parametrize(
+    ("item", "reasons"),
+    [
+        (("Valid", "acme"), ["SignatureValid"]),
+        (("Valid", ""), ["SignatureInvalid"]),
+        (("Untrusted", ""), ["SignatureUntrusted"]),
+        (("KeylessNotSupported", ""), ["SignatureUntrusted"]),
+        (("CertificateExpired", ""), ["SignatureUntrusted"]),
+        (("BadSignature", ""), ["SignatureInvalid"]),
+        (("FilesChanged", "acme"), ["SignatureInvalid"]),
+        (("Malformed", ""), ["SignatureInvalid"]),
+        (
+            ("Valid", "acme", "key", "", ("a",), 1, ("b",), 2),
+            ["UnsignedFiles", "IgnoredPaths", "SignatureValid"],
+        ),
+    ],
+)
+def test_what_is_shown_as_a_finding_is_known_to_the_controls(
+    item: tuple[Any, ...], reasons: list[str]
+) -> None:
+    found = Signatures(TRUST.digest, (Signature("model.sig", *item),))
+    shown = with_signatures(evidence(signatures=found))
+    assert [finding.reason for finding in shown] == reasons
+    assert all(guidance(reason) is not None for reason in reasons)
 
 
 @pytest.mark.parametrize(
