@@ -31,7 +31,7 @@ from pedigree.examine.doubts import doubts
 from pedigree.examine.facts import Facts, Seen, gather
 from pedigree.examine.listing import Listing, Progress, list_model
 from pedigree.examine.signed import signatures_of
-from pedigree.examine.steady import SteadySource
+from pedigree.examine.steady import UNSTEADY, SteadySource
 from pedigree.examine.watched import Cancelled, WatchedSource
 from pedigree.fingerprint.build import automatic_profile
 from pedigree.fingerprint.model import Fingerprint
@@ -139,7 +139,7 @@ def examine(
     start = clock()
     deadline = None if settings.deadline_s is None else start + settings.deadline_s
     opened = open_source(ref, settings.sources)
-    if ref.scheme is Scheme.FILE:  # a commit cannot change
+    if ref.scheme in UNSTEADY:
         opened = SteadySource(opened)
     source = WatchedSource(opened, cancelled, clock, deadline)
     if opened_as is not None:

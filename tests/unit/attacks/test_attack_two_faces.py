@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder that shows one model to the hash and another to the fingerprint."""
+"""A place that shows one model to the hash and another to the fingerprint."""
 
 import mmap
 import os
@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from artifact_world.web import WebServer, serve
 from pedigree import refs
 from pedigree.errors import SourceUnavailable
 from pedigree.examine import ExamineSettings, examine
-from pedigree.examine.steady import BLOCK_BYTES, SteadySource
+from pedigree.examine import steady as module
+from pedigree.examine.steady import BLOCK_BYTES, UNSTEADY, SteadySource
+from pedigree.refs import Scheme
 from pedigree.sources import FileSource, SourceSettings
 
 NOW = datetime(2026, 11, 23, 4, 5, 6, tzinfo=UTC)
@@ -53,6 +56,43 @@ def test_weights_swapped_between_hash_and_fingerprint_give_no_evidence(
                 now=NOW,
                 progress=swap,
             )
+
+
+def test_a_web_server_with_two_faces_gives_no_evidence() -> None:
+    """Its evidence would count for everybody, and it says that nothing changed."""
+    honest, other = (
+        (EXAMPLES / name / WEIGHTS).read_bytes() for name in ("llama-b", "llama-a")
+    )
+    files = {"/m.safetensors": honest}
+    with serve(WebServer(files, etags=False, dates=True)) as web:
+
+        def swap(stage: str, done: int, total: int) -> None:
+            if stage == "hash" and done == total:
+                files["/m.safetensors"] = other
+
+        with pytest.raises(SourceUnavailable, match="changed while it was being read"):
+            examine(
+                refs.parse(f"https://{web.host}/m.safetensors"),
+                settings=ExamineSettings(sources=SourceSettings()),
+                now=NOW,
+                progress=swap,
+            )
+
+
+def test_every_place_that_its_namer_may_run_and_that_states_no_digest_is_steady() -> (
+    None
+):
+    assert set(Scheme) - UNSTEADY == {Scheme.HUB, Scheme.OCI, Scheme.PVC}
+
+
+def test_far_apart_blocks_are_read_in_groups_that_fit_in_memory(
+    steady: tuple[Path, SteadySource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE_BYTES", 3 * BLOCK_BYTES)
+    file, source = steady
+    whole, opened = file.read_bytes(), source.open(file.name)
+    asked = [(3 * BLOCK_BYTES, 5), (0, 1), (2 * BLOCK_BYTES - 1, 1)]
+    assert opened.read_many(asked) == [whole[at : at + n] for at, n in asked]
 
 
 @pytest.fixture
