@@ -16,7 +16,6 @@ from pedigree.ranges import FileEntry, ModelSource
 from pedigree.signatures.bundle import BUNDLE_MAX_BYTES
 from pedigree.signatures.trust import Trust
 from pedigree.signatures.verdict import SignatureReason, SignatureVerdict
-from pedigree.signatures.verification import verify
 
 NAME = "model.sig"
 """What the reference tool writes, and what is no part of a model."""
@@ -77,6 +76,9 @@ def _look(
     data = source.open(entry.path).read(0, entry.size) if entry.size else b""
     if entry.path != NAME and _MARK not in data:
         return None
+    # Loading it takes longer than examining a small model, and few models are signed.
+    from pedigree.signatures.verification import verify
+
     return verify(data, manifest, trust, at=at, path=entry.path, source=source)
 
 

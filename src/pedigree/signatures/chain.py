@@ -27,7 +27,7 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from pedigree.signatures.trust import Unreadable
+from pedigree.signatures.keys import Unreadable
 
 DEPTH_MAX = 8
 """Authorities between a signer and its root.  Arbitrary."""

@@ -8,81 +8,25 @@ verified, and be looked at again when the set changes.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_public_key,
-)
-
-from pedigree.digests import Digest, json_digest, sha256
+from pedigree.digests import Digest, json_digest
 from pedigree.errors import ConfigError, quote
 from pedigree.evidence.signed import NO_TRUST
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 TRUSTED_MAX = 64
 """Names in one set, and certificates under one name."""
 FILE_MAX_BYTES = 262_144
 KEY_SUFFIX = ".pub"
 CERTIFICATES_SUFFIX = ".pem"
-CURVES = ("secp256r1", "secp384r1", "secp521r1")
-"""What the specification's algorithm registry lists."""
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-    Warning,
-)
-"""What reading a wrong certificate or key raises."""
-
-
-class Unreadable(Exception):  # noqa: N818 - never leaves this package
-    """A key or certificate cannot be used; the text says why."""
-
-
-def key_id(key: ec.EllipticCurvePublicKey) -> str:
-    """SHA-256 of the key as PEM: what bundles give as ``hint``."""
-    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return sha256(pem).hex
-
-
-def signing_key(key: object) -> ec.EllipticCurvePublicKey:
-    """The key, if it is of a kind that signs models.
-
-    Raises:
-        Unreadable: It is not.
-    """
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in CURVES:
-        kind = getattr(getattr(key, "curve", None), "name", type(key).__name__)
-        raise Unreadable(f"the key is a {kind}, wanted one of {', '.join(CURVES)}")
-    return key
-
-
-def read_certificate(der: bytes) -> x509.Certificate:
-    """Read one certificate; what is only tolerated is refused.
-
-    Raises:
-        Unreadable: It is none.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            certificate = x509.load_der_x509_certificate(der)
-            _ = certificate.extensions, certificate.public_key(), certificate.version
-            _ = certificate.subject, certificate.issuer, certificate.serial_number
-            return certificate
-    except _UNREADABLE as error:
-        raise Unreadable(f"a certificate cannot be read: {_why(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +35,7 @@ class TrustedKey:
 
     Attributes:
         name: Under which policies name it.
-        key: The key, on one of :data:`CURVES`.
+        key: The key, on one of :data:`~pedigree.signatures.keys.CURVES`.
     """
 
     name: str
@@ -104,14 +48,18 @@ class TrustedKey:
         Raises:
             ConfigError: It is none that signs models (reason ``TrustInvalid``).
         """
+        from pedigree.signatures import keys
+
         try:
-            return cls(_name(name), signing_key(load_pem_public_key(pem)))
-        except (*_UNREADABLE, Unreadable) as error:
-            raise _invalid(name, f"is no public key: {_why(error)}") from error
+            return cls(_name(name), keys.read_public_key(pem))
+        except keys.Unreadable as error:
+            raise _invalid(name, f"is no public key: {error}") from error
 
     @property
     def identity(self) -> list[str]:
         """What the digest of a set is made from."""
+        from pedigree.signatures.keys import key_id
+
         return [self.name, "key", key_id(self.key)]
 
 
@@ -134,11 +82,12 @@ class TrustedCertificates:
         Raises:
             ConfigError: There are none, or one is wrong (reason ``TrustInvalid``).
         """
+        from pedigree.signatures import keys
+
         try:
-            found = x509.load_pem_x509_certificates(pem)
-            roots = tuple(read_certificate(c.public_bytes(Encoding.DER)) for c in found)
-        except (*_UNREADABLE, Unreadable) as error:
-            raise _invalid(name, f"holds no certificates: {_why(error)}") from error
+            roots = keys.read_certificates(pem)
+        except keys.Unreadable as error:
+            raise _invalid(name, f"holds no certificates: {error}") from error
         if len(roots) > TRUSTED_MAX:
             raise _invalid(name, f"holds over {TRUSTED_MAX} certificates")
         return cls(_name(name), roots)
@@ -146,7 +95,9 @@ class TrustedCertificates:
     @property
     def identity(self) -> list[str]:
         """What the digest of a set is made from."""
-        prints = sorted(sha256(c.public_bytes(Encoding.DER)).hex for c in self.roots)
+        from pedigree.signatures.keys import certificate_id
+
+        prints = sorted(map(certificate_id, self.roots))
         return [self.name, "certificates", *prints]
 
 
@@ -252,11 +203,6 @@ def _name(name: str) -> str:
             name, "is no name: wanted up to 63 letters, digits, '.', '_' and '-'"
         )
     return name
-
-
-def _why(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return text if len(text) <= 160 else text[:157] + "..."
 
 
 def _invalid(name: str, what: str) -> ConfigError:

@@ -30,14 +30,14 @@ from pedigree.signatures.bundle import (
 )
 from pedigree.signatures.chain import check_purpose, leads_to
 from pedigree.signatures.contents import compare
-from pedigree.signatures.statement import Statement, read_statement
-from pedigree.signatures.trust import (
-    Trust,
+from pedigree.signatures.keys import (
     Unreadable,
     key_id,
     read_certificate,
     signing_key,
 )
+from pedigree.signatures.statement import Statement, read_statement
+from pedigree.signatures.trust import Trust
 from pedigree.signatures.verdict import (
     SignatureReason,
     SignatureVerdict,

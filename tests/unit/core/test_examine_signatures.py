@@ -106,7 +106,7 @@ def test_only_so_many_signatures_are_looked_at(
         looked.append(path)
         return verify(*arguments, path=path, **more)
 
-    monkeypatch.setattr("pedigree.examine.signed.verify", count)
+    monkeypatch.setattr("pedigree.signatures.verification.verify", count)
     crowd = {f"{n:02}.sig": signed(FILES, KEY) for n in range(2 * LOOKED_AT_MAX)}
     _examine(tmp_path, {**FILES, **crowd, "model.sig": signed(FILES, KEY)})
     assert len(looked) == LOOKED_AT_MAX
