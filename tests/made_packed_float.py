@@ -136,7 +136,7 @@ def packed(
     scale = rng.random((shape[0], groups)).astype(ml_dtypes.bfloat16)
     place = np.arange(shape[1]) // group
     parts: Stored = {
-        f"{name}_packed": stored(_words(codes, bits)),
+        f"{name}_packed": stored(packed_words(codes, bits)),
         f"{name}_scale": stored(scale),
         f"{name}_shape": stored(np.array(shape, np.int64)),
     }
@@ -146,13 +146,13 @@ def packed(
     zero = np.zeros((shape[0], groups), np.int64)
     if zeros:
         zero = rng.integers(-half, half, zero.shape)
-        words = np.ascontiguousarray(_words(zero.T, bits).T)
+        words = np.ascontiguousarray(packed_words(zero.T, bits).T)
         parts[f"{name}_zero_point"] = stored(words)
     values = (codes - zero[:, place]).astype(np.float32)
     return parts, values * scale.astype(np.float32)[:, place]
 
 
-def _words(codes: NDArray[np.int64], bits: int) -> NDArray[np.uint32]:
+def packed_words(codes: NDArray[np.int64], bits: int) -> NDArray[np.uint32]:
     """Pack along lines, the first value in the lowest bits."""
     per_word, height = 32 // bits, codes.shape[0]
     wide = -(-codes.shape[1] // per_word)

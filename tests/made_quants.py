@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights made into GGUF blocks, for tests that write such files.
 
-Simple quantisers, one block at a time.  Q8_0 and Q4_0 round as llama.cpp does; Q4_K
-takes no search for the best scales, as llama.cpp would, and is a little coarser.
+Simple quantisers, one block at a time.  Q8_0, Q4_0 and MXFP4 round as llama.cpp does;
+Q4_K and IQ4_NL take no search for the best scales, as llama.cpp would, and are a little
+coarser.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+import made_fp4
+
 Values = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
-NUMBERS = {"Q4_0": 2, "Q8_0": 8, "Q4_K": 12}
+NUMBERS = {"Q4_0": 2, "Q8_0": 8, "Q4_K": 12, "IQ4_NL": 20, "MXFP4": 39}
 """Number of each type in a GGUF file."""
 
 
@@ -24,8 +27,8 @@ def quantise(values: Values, name: str) -> bytes:
 
     Args:
         values: Shape (rows, columns), finite, small enough for half-precision scales;
-            columns a multiple of 32 (Q8_0, Q4_0) or 256 (Q4_K).
-        name: ``Q8_0``, ``Q4_0`` or ``Q4_K``.
+            columns a multiple of 32, or 256 for Q4_K.
+        name: One of :data:`NUMBERS`.
     """
     width, pack = _QUANTISERS[name]
     rows, columns = values.shape
@@ -104,9 +107,33 @@ def _packed(scales: Bytes, offsets: Bytes) -> Bytes:
     return np.hstack([first, second, third])
 
 
+LATTICE = np.array(
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113],
+    np.float32,
+)
+"""Numbers that the codes of IQ4_NL stand for (ggml-common.h, ``kvalues_iq4nl``)."""
+
+
+def _iq4_nl(blocks: Values) -> Bytes:
+    """The largest value becomes the lowest number, whatever its sign."""
+    largest = np.abs(blocks).argmax(axis=1, keepdims=True)
+    scales = np.take_along_axis(blocks, largest, axis=1) / LATTICE[0]  # (n, 1)
+    steps = blocks * _inverse(scales)
+    edges = (LATTICE[1:] + LATTICE[:-1]) / 2
+    numbers = np.searchsorted(edges, steps).astype(np.uint8)
+    return np.hstack([_half(scales), _halves_as_bytes(numbers.reshape(-1, 2, 16))])
+
+
+def _mxfp4(blocks: Values) -> Bytes:
+    numbers, powers = made_fp4.mx(blocks)
+    return np.hstack([powers, _halves_as_bytes(numbers.reshape(-1, 2, 16))])
+
+
 _QUANTISERS: dict[str, tuple[int, Callable[[Values], Bytes]]] = {
     "Q8_0": (32, _q8_0),
     "Q4_0": (32, _q4_0),
     "Q4_K": (256, _q4_k),
+    "IQ4_NL": (32, _iq4_nl),
+    "MXFP4": (32, _mxfp4),
 }
 """By name: values of a block, and what makes blocks, shape (n, values), to bytes."""

@@ -10,13 +10,14 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
+import made_fp4
 import made_gguf
 import made_models as made
 import made_packed
 import made_torch
 from artifact_world.weights import file_of
 from made_models import Weights
-from made_packed_float import stored
+from made_packed_float import packed_words, stored
 from made_quants import NUMBERS, quantise
 
 HEADS, KV_HEADS = 8, 4
@@ -102,6 +103,51 @@ def _fp8(folder: Path, weights: Weights) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def _mxfp4(folder: Path, weights: Weights) -> None:
+    parts = {}
+    for name, values in weights.items():
+        if not _is_layer(name, values):
+            parts[name] = stored(values.astype(ml_dtypes.bfloat16))
+            continue
+        codes, powers = made_fp4.mx(values)
+        parts[f"{name}_packed"] = stored(
+            made_fp4.neighbours(codes.reshape(values.shape))
+        )
+        parts[f"{name}_scale"] = stored(powers)
+    _write(folder, parts)
+
+
+def _nvfp4(folder: Path, weights: Weights) -> None:
+    parts = {}
+    for name, values in weights.items():
+        if not _is_layer(name, values):
+            parts[name] = stored(values.astype(ml_dtypes.bfloat16))
+            continue
+        codes, scales, one = made_fp4.nv(values)
+        parts[f"{name}_packed"] = stored(made_fp4.neighbours(codes))
+        parts[f"{name}_scale"] = stored(scales.astype(ml_dtypes.float8_e4m3fn))
+        parts[f"{name}_global_scale"] = stored(one)
+    _write(folder, parts)
+
+
+def _int4(folder: Path, weights: Weights) -> None:
+    """As compressed-tensors stores ``W4A16``: groups of 128, no zero points."""
+    parts = {}
+    for name, values in weights.items():
+        if not _is_layer(name, values):
+            parts[name] = stored(values.astype(ml_dtypes.bfloat16))
+            continue
+        groups = values.reshape(len(values), -1, 128)
+        most = np.abs(groups).max(axis=2)
+        scale = (most / 7.5).astype(ml_dtypes.bfloat16)
+        steps = groups / scale.astype(np.float32)[..., None]
+        codes = np.rint(steps).clip(-8, 7).astype(np.int64).reshape(values.shape)
+        parts[f"{name}_packed"] = stored(packed_words(codes, 4))
+        parts[f"{name}_scale"] = stored(scale)
+        parts[f"{name}_shape"] = stored(np.array(values.shape, np.int64))
+    _write(folder, parts)
+
+
 def _zip(folder: Path, weights: Weights) -> None:
     made_torch.write(folder, made_torch.contiguous(weights))
 
@@ -153,7 +199,12 @@ QUANTISED = {
     "gguf-q4_k": _gguf("Q4_K"),
     "gptq": _gptq,
     "awq": _awq,
+    "gguf-iq4_nl": _gguf("IQ4_NL"),
+    "gguf-mxfp4": _gguf("MXFP4"),
     "nf4": _nf4,
     "fp8": _fp8,
+    "mxfp4": _mxfp4,
+    "nvfp4": _nvfp4,
+    "int4": _int4,
 }
 """Storages that round."""

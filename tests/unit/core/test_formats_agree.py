@@ -56,10 +56,15 @@ def test_a_quantised_storage_is_derived_from_the_model_by_rounding(
     assert found.relations[0].kind.value == "Quantised"
 
 
+SAME_LAYERS = {("gguf-mxfp4", "mxfp4")}
+"""Only embeddings differ, and about them no kind of descent is told."""
+
+
 @pytest.mark.parametrize("pair", list(combinations(QUANTISED, 2)), ids="/".join)
 def test_two_quantised_storages_are_derived_and_differ_by_rounding(
     pair: tuple[str, str], fingerprints: dict[str, Fingerprint]
 ) -> None:
     found = compare(*(fingerprints[name] for name in pair))
     assert found.lineage is LineageClass.DERIVED
-    assert found.relations[0].kind.value == "Quantised"
+    kind = "Derived" if pair in SAME_LAYERS else "Quantised"
+    assert found.relations[0].kind.value == kind
