@@ -19,9 +19,12 @@ _EDGES = (STEPS[1:] + STEPS[:-1]) / 2
 
 
 def codes(values: Values) -> NDArray[np.uint8]:
-    """The nearest E2M1 number of each value; beyond 6 it is 6."""
+    """The nearest E2M1 number of each value; beyond 6 it is 6.
+
+    No zero has a sign, as llama.cpp writes them.
+    """
     sizes = np.searchsorted(_EDGES, np.abs(values)).astype(np.uint8)
-    return np.where(values < 0, sizes | np.uint8(8), sizes)
+    return np.where((values < 0) & (sizes > 0), sizes | np.uint8(8), sizes)
 
 
 def neighbours(numbers: NDArray[np.uint8]) -> NDArray[np.uint8]:
