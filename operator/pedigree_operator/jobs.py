@@ -57,6 +57,9 @@ INHERITED = frozenset(
     | {CACHE, CACHE_MAX_BYTES, MEMORY_BYTES, SPOOL_MAX_BYTES}
 )
 INHERITED_PREFIXES = ("HF_", "HUGGING", "SSL_", "HTTP", "NO_PROXY", "http", "no_proxy")
+_NEVER_INHERITED = frozenset(CREDENTIALS) - {"HF_TOKEN"}
+"""``HTTPS_BEARER_TOKEN`` begins as a proxy's variables do, and would be told to every
+host that somebody names; the Hub's token goes to the Hub alone."""
 
 # Between fork and exec no Python of this process may run, because it has threads; so
 # the child execs this, which sets its limits and then execs the real program.
@@ -139,7 +142,8 @@ class ExamineCommand:
         inherited = {
             name: value
             for name, value in self.environment.items()
-            if name in INHERITED or name.startswith(INHERITED_PREFIXES)
+            if name in INHERITED
+            or (name.startswith(INHERITED_PREFIXES) and name not in _NEVER_INHERITED)
         }
         if credentials.values:
             inherited = {

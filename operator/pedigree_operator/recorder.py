@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -40,12 +40,23 @@ log = logging.getLogger(__name__)
 def merge_resolutions(
     old: tuple[Resolution, ...], new: tuple[Resolution, ...]
 ) -> tuple[Resolution, ...]:
-    """Newest first, one for each reference and scope, bounded."""
+    """One for each reference and scope, bounded, the newest first.
+
+    Who names a model by many references does not push out those of others: each
+    namespace and place has its newest one kept, before any has its second.
+    """
     by_name = {(seen.scope, seen.uri): seen for seen in (*old, *new)}
     newest = sorted(
         by_name.values(), key=lambda seen: read_time(seen.resolved_at), reverse=True
     )
-    return tuple(newest[:SOURCES_MAX])
+    taken: Counter[tuple[str, ...]] = Counter()
+    ranked: list[tuple[int, Resolution]] = []
+    for seen in newest:
+        namespace, place = seen.scope.partition("/")[0], seen.uri.split("/", 3)[:3]
+        ranked.append((taken[namespace, *place], seen))
+        taken[namespace, *place] += 1
+    ranked.sort(key=lambda pair: pair[0])
+    return tuple(seen for _, seen in ranked[:SOURCES_MAX])
 
 
 def without_outdated(

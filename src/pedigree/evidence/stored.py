@@ -45,6 +45,9 @@ URI_MAX_CHARS = 512
 IDENTITY_MAX_CHARS = 256
 SCOPE_MAX_CHARS = 317
 """A namespace, a slash, and the name of a Secret."""
+RESOLUTION_MAX_BYTES = 1792
+"""Enough for texts as long as they may be.  A store may name versions in characters
+that take six bytes each, and would leave no room for what others learnt."""
 _MARKER_BYTES = 160
 """The finding that says how many were left out."""
 _STATUS_FRAME_BYTES = 64
@@ -156,8 +159,12 @@ def _storable(resolution: Resolution) -> bool:
         (resolution.identity, IDENTITY_MAX_CHARS),
         (resolution.scope, SCOPE_MAX_CHARS),
     )
-    return all(
+    exact = all(
         len(text) <= limit and cut(text, 8 * limit) == text for text, limit in bounds
+    )
+    # Texts that are not exact may hold half characters, which cannot be measured.
+    return exact and stored_bytes(_resolution_to_dict(resolution)) <= (
+        RESOLUTION_MAX_BYTES
     )
 
 

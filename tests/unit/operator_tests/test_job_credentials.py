@@ -33,6 +33,7 @@ def command(folder: Path, script: str) -> ExamineCommand:
         "HF_TOKEN": OURS,
         "HUGGING_FACE_HUB_TOKEN": OURS,
         "HF_ENDPOINT": "https://mirror.example",
+        "HTTPS_BEARER_TOKEN": CANARY[::-1],
     }
     return ExamineCommand(
         store=folder / "store",
@@ -136,3 +137,11 @@ def test_evidence_that_repeats_a_credential_is_thrown_away(tmp_path: Path) -> No
         run(tmp_path, leak)
     assert caught.value.reason == "CredentialsInAnswer"
     assert CANARY not in str(caught.value)
+
+
+def test_a_token_of_this_process_is_told_to_no_host_that_others_name(
+    tmp_path: Path,
+) -> None:
+    child = json.dumps(seen_by_child(tmp_path, NONE))
+    assert OURS in child
+    assert CANARY[::-1] not in child

@@ -213,3 +213,35 @@ def test_a_newer_comparison_of_confined_evidence_stays_with_it() -> None:
     run(setting.recorder.set_lineage(confined(), lineage))
     stored = setting.server.objects[f"sha256-{DIGEST.hex}.team"]
     assert stored["status"]["lineage"]["matches"] == []
+
+
+def test_a_crowd_of_references_pushes_out_nobody_elses() -> None:
+    setting = Setting()
+    ours = seen("hf://org/model", "commit:1")
+    other = replace(seen("s3://bucket/model", "objects:1"), scope="theirs/reader")
+    setting.record(DIGEST, ours)
+    setting.record(DIGEST, other)
+    for number in range(2 * SOURCES_MAX):
+        host = seen(f"https://crowd.example/{number}.gguf", "web:1", 1 + number)
+        secret = replace(host, uri=f"s3://b/{number}", scope=f"crowd/secret-{number}")
+        setting.record(DIGEST, host)
+        setting.record(DIGEST, secret)
+    kept = setting.led_to(DIGEST)
+    assert (ours.uri, ours.identity) in kept
+    assert (other.uri, other.identity) in kept
+
+
+def test_a_version_that_takes_all_room_takes_it_from_nobody() -> None:
+    setting = Setting()
+    setting.record(DIGEST, seen("hf://org/model", "commit:1"))
+    greedy = seen("s3://b/m.gguf", "objects:1", 1, pinned="s3://b/m.gguf@" + "&" * 490)
+    setting.record(DIGEST, replace(greedy, identity="<" * 256))
+    assert setting.led_to(DIGEST) == [("hf://org/model", "commit:1")]
+
+
+def test_the_longest_plain_resolution_is_kept() -> None:
+    setting = Setting()
+    uri, pinned = "s3://" + "a" * 507, "s3://" + "b" * 507
+    longest = replace(seen(uri, "i" * 256, pinned=pinned), scope="n" * 317)
+    setting.record(DIGEST, longest)
+    assert setting.led_to(DIGEST) == [(uri, "i" * 256)]
