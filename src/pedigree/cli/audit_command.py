@@ -41,6 +41,11 @@ FILTERS = {
 }
 PIPED_WIDTH = 160
 """Columns of the table where there is no terminal to ask."""
+_DESCRIPTION = """\
+Query, verify and export the audit ledger, read from the audit service, from its file or
+from an export. verify recomputes every hash here; only --trust-server leaves that to
+the service.
+"""
 _EPILOG = """\
 exit codes: 0 intact or answered, 1 the ledger is broken, 2 wrong usage,
 3 the ledger cannot be reached or read
@@ -52,7 +57,7 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "audit",
         help="query, verify and export the audit ledger",
-        description=__doc__,
+        description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

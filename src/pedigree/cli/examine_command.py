@@ -8,6 +8,9 @@ memory or its time.
 from __future__ import annotations
 
 import argparse
+import math
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from pedigree.cli.failure import EXIT_OK
 from pedigree.cli.far import add_options, usage_words
 from pedigree.cli.findings import finding_dicts, print_findings
-from pedigree.cli.models import source_settings, to_ref
+from pedigree.cli.models import PLACE_HELP, source_settings, to_ref
 from pedigree.cli.progress import stage_progress
 from pedigree.cli.render import human_bytes, print_json, print_lines
 from pedigree.cli.signers import add_trust_options, trust_of, with_signatures
-from pedigree.errors import ConfigError, PedigreeError
+from pedigree.errors import ConfigError, PedigreeError, quote
 
 if TYPE_CHECKING:
+    from pedigree.evidence import Evidence, Finding
     from pedigree.examine import Examination
 
 SCHEMA = "pedigree.dev/examination/v1"
@@ -35,9 +39,7 @@ def register(subparsers: Any) -> None:
         description="Gather all facts about one model: digest, formats, findings, "
         "claims, fingerprint. A malformed model is a finding and exits with 0.",
     )
-    parser.add_argument(
-        "model", metavar="MODEL", help="a folder, file:///folder or hf://org/repo"
-    )
+    parser.add_argument("model", metavar="MODEL", help=PLACE_HELP)
     parser.add_argument(
         "--store", type=Path, metavar="DIR", help="where fingerprints are kept"
     )
@@ -50,7 +52,7 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--deadline",
-        type=float,
+        type=_seconds,
         metavar="SECONDS",
         help="seconds after which no further read begins",
     )
@@ -68,6 +70,16 @@ def register(subparsers: Any) -> None:
         help="for Jobs: write the answer into ConfigMaps that are there, empty",
     )
     parser.set_defaults(run=run)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{quote(text)}, wanted seconds, more than 0")
+    return seconds
 
 
 def run(args: argparse.Namespace) -> int:
@@ -181,7 +193,22 @@ def _print(found: Examination, *, controls: bool) -> None:
         f"weights      {evidence.parameters:,}",
         f"fingerprint  {fingerprint}",
         *(f"claims       {c.field}: {c.value} ({c.source})" for c in evidence.claims),
+        f"signatures   {_signatures(evidence)}",
+        f"findings     {_severities(evidence.findings)}",
     )
     print_findings(with_signatures(evidence), controls=controls)
     reused = ", fingerprint kept from before" if found.reused else ""
     print_lines(f"{usage_words(found.usage)}, {found.seconds:.2f} s{reused}")
+
+
+def _signatures(evidence: Evidence) -> str:
+    """How many signatures there are, and how many of them are worth something."""
+    found = evidence.signatures.found if evidence.signatures else ()
+    valid = sum(item.valid for item in found)
+    return f"{valid} valid of {len(found)}" if found else "none"
+
+
+def _severities(findings: Iterable[Finding]) -> str:
+    """How many findings there are of each severity, the worst first."""
+    counts = Counter(str(finding.severity) for finding in findings)
+    return ", ".join(f"{n} {severity}" for severity, n in counts.items()) or "none"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from pedigree.cli.render import print_json, print_table
 from pedigree.errors import ConfigError, quote
 
 SCHEMA = "pedigree.dev/explain/v1"
+_MARKUP = re.compile(r"(?::[a-z]+:)?``?~?([^`]+)``?")
+"""What docstrings mark as code, and names of modules they refer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,7 @@ def definition(topic: Topic) -> str:
     """How a topic is defined, in the words of the module that computes it."""
     if not topic.module or find_spec(topic.module) is None:
         return ""
-    return (import_module(topic.module).__doc__ or "").strip()
+    return _MARKUP.sub(r"\1", (import_module(topic.module).__doc__ or "").strip())
 
 
 def _list(found: dict[str, Topic], *, as_json: bool) -> None:

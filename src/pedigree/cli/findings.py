@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pedigree.cli.render import PIPED_WIDTH, print_lines, visible
+from pedigree.cli.render import page_width, print_lines, visible
 
 if TYPE_CHECKING:
     from pedigree.evidence import Finding
@@ -31,8 +29,7 @@ def print_findings(findings: Sequence[Finding], *, controls: bool) -> None:
     """
     from pedigree.evidence.controls import catalogue, guidance
 
-    terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if terminal else PIPED_WIDTH
+    width = page_width()
     groups: dict[str, list[Finding]] = {}
     for finding in findings:
         groups.setdefault(finding.reason, []).append(finding)

@@ -24,7 +24,13 @@ from pedigree.cli.failure import (
 from pedigree.cli.findings import finding_dicts
 from pedigree.cli.models import source_settings
 from pedigree.cli.progress import stage_progress
-from pedigree.cli.render import human_bytes, print_json, print_lines, print_table
+from pedigree.cli.render import (
+    counted,
+    human_bytes,
+    print_json,
+    print_lines,
+    print_table,
+)
 from pedigree.cli.signers import add_trust_options, trust_of
 from pedigree.errors import ConfigError, quote
 from pedigree.evidence import match_to_dict
@@ -43,6 +49,10 @@ if TYPE_CHECKING:
     from pedigree.registry import ReferenceSet
 
 SCHEMA = "pedigree.dev/gate/v1"
+_DESCRIPTION = """\
+Say what the webhook would say of a manifest, before anything is pushed: the models are
+examined here and judged as in the cluster.
+"""
 _EPILOG = """\
 exit codes: 0 everything is admitted (perhaps with warnings), 1 something is denied or
 held, 2 wrong usage, 3 no verdict was possible, 4 there is no ModelDeployment
@@ -54,7 +64,7 @@ def register(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "gate",
         help="say what the webhook would say of a manifest",
-        description=__doc__,
+        description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -347,7 +357,6 @@ def _print(
         print_lines("the manifests hold no ModelDeployment: nothing was checked")
         return
     print_lines(
-        f"{len(judged)} {'object' if len(judged) == 1 else 'objects'}, "
-        f"{references} references, "
+        f"{counted(len(judged), 'object')}, {counted(references, 'reference')}, "
         f"{human_bytes(bytes_read)} read, {seconds:.2f} s"
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pedigree.cli.far import with_options
 from pedigree.cli.progress import byte_progress
-from pedigree.errors import SourceRefused
+from pedigree.errors import ModelRefError, SourceRefused
 from pedigree.refs import ModelRef, Scheme, parse
 
 if TYPE_CHECKING:
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 FINGERPRINT_SUFFIX = ".fingerprint.safetensors"
 """A file of this name is read as a fingerprint, any other as weights."""
-MODEL_HELP = (
-    "a folder or .safetensors file, file:///folder, hf://org/repo[@revision], "
-    f"or a stored fingerprint (*{FINGERPRINT_SUFFIX})"
+PLACE_HELP = (
+    "a folder or file of weights, or a reference (file, hf, s3, gs, az, oci, https; "
+    "such as hf://org/repo[@revision])"
 )
+MODEL_HELP = f"{PLACE_HELP}, or a stored fingerprint (*{FINGERPRINT_SUFFIX})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,11 @@ def to_ref(text: str) -> ModelRef:
     Raises:
         ModelRefError: It is neither a path nor a reference.
     """
+    if not text:  # of a variable that is not set: never the folder one happens to be in
+        raise ModelRefError(
+            "the model is '', wanted a folder or a reference",
+            hint="write . for this folder",
+        )
     if "://" in text:
         return parse(text)
     # Not resolved: a link may change, and the source decides which links it follows.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pedigree.cli import registry_exchange as exchange
 from pedigree.cli.failure import EXIT_NEGATIVE, EXIT_OK
 from pedigree.cli.models import MODEL_HELP, read_subject
-from pedigree.cli.render import print_json, print_lines, print_table
+from pedigree.cli.render import counted, print_json, print_lines, print_table
 from pedigree.errors import ConfigError, quote
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _add(args: argparse.Namespace) -> int:
     else:
         print_lines(
             f"added {entry.name}: fingerprint {entry.fingerprint}, "
-            f"{len(registry)} references in {args.registry}"
+            f"{counted(len(registry), 'reference')} in {args.registry}"
         )
     return EXIT_OK
 
@@ -151,7 +151,7 @@ def _list(args: argparse.Namespace) -> int:
             for e in entries
         ],
     )
-    print_lines(f"{len(entries)} references")
+    print_lines(counted(len(entries), "reference"))
     return EXIT_OK
 
 
@@ -219,6 +219,7 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         print_lines(
             *(f"{p.reason}: {p.message}" for p in problems),
-            f"{len(registry)} references, {len(problems)} problems",
+            f"{counted(len(registry), 'reference')}, "
+            f"{counted(len(problems), 'problem')}",
         )
     return EXIT_NEGATIVE if problems else EXIT_OK

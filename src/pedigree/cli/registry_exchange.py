@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pedigree.cli.failure import EXIT_OK
-from pedigree.cli.render import print_json, print_lines, print_table
+from pedigree.cli.render import counted, print_json, print_lines, print_table
 from pedigree.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def run_export(args: argparse.Namespace) -> int:
         document = {"references": count, "file": str(args.file), "bytes": size}
         print_json({"schema": SCHEMA_EXPORT, **document})
     else:
-        print_lines(f"{count} references in {args.file}, {size} bytes")
+        print_lines(f"{counted(count, 'reference')} in {args.file}, {size} bytes")
     return EXIT_OK
 
 

@@ -36,11 +36,19 @@ def print_table(
         rows: Texts.
         right: Columns of numbers, aligned right.
     """
-    terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if terminal else PIPED_WIDTH
     shown = [[visible(cell) for cell in row] for row in rows]
-    lines = lay_out(headings, shown, width=width, right=frozenset(right))
+    lines = lay_out(headings, shown, width=page_width(), right=frozenset(right))
     sys.stdout.write("\n".join(["", *lines, "", ""]))
+
+
+def page_width() -> int:
+    """Columns to fill: ``COLUMNS``, else the terminal's, else what suits a pipe."""
+    return shutil.get_terminal_size((PIPED_WIDTH, 24)).columns
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """A number and its noun, such as ``1 reference`` and ``2 references``."""
+    return f"{count} {one if count == 1 else several or one + 's'}"
 
 
 def visible(text: str) -> str:

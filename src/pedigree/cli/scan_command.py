@@ -21,7 +21,13 @@ from pedigree.cli.failure import EXIT_NEGATIVE, EXIT_NOTHING_TO_CHECK, EXIT_OK
 from pedigree.cli.far import add_options
 from pedigree.cli.models import MODEL_HELP, Subject, read_subject, source_settings
 from pedigree.cli.plain_words import CONTEXT_NOTE
-from pedigree.cli.render import human_bytes, print_json, print_lines, print_table
+from pedigree.cli.render import (
+    counted,
+    human_bytes,
+    print_json,
+    print_lines,
+    print_table,
+)
 from pedigree.lineage.classes import LineageClass
 
 if TYPE_CHECKING:
@@ -251,10 +257,9 @@ def _print(subject: Subject, found: Scan, path: Sequence[Step], seconds: float) 
             f"could not be compared, such as {found.incomparable[0]}"
         )
     size = human_bytes(subject.bytes_read)
+    known = counted(found.references, "reference")
     looked = f"{len(ranked)} compared, {found.screened} screened, {found.far} far"
-    print_lines(
-        f"{found.references} references: {looked}; {size} read, {seconds:.2f} s"
-    )
+    print_lines(f"{known}: {looked}; {size} read, {seconds:.2f} s")
 
 
 def _merge_lines(merge: MergeFinding) -> list[str]:

@@ -43,12 +43,12 @@ Resolver = Callable[[str], Iterable[str]]
 
 
 def shown(url: str) -> str:
-    """An address as it may appear in messages: without query, user or fragment.
+    """An address as it may appear in messages: without user, query or fragment.
 
     Queries carry the signatures of pre-signed links.
     """
     parts = urlsplit(url)
-    return quote(f"{parts.scheme}://{parts.hostname or ''}{parts.path}")
+    return quote(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
 
 
 def origin(url: str) -> tuple[str, str, int]:

@@ -163,4 +163,4 @@ def test_messages_hold_no_token_and_no_signature(hub: SimulatedHub) -> None:
     assert "signature" not in told
     assert "hf_secret" not in told
     assert "hf_secret" not in repr(SourceSettings(hub_token="hf_secret"))
-    assert shown("https://user:pw@host:1/p?sig=1#f") == "'https://host/p'"
+    assert shown("https://user:pw@host:1/p?sig=1#f") == "'https://host:1/p'"

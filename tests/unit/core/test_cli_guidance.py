@@ -58,7 +58,7 @@ def test_controls_are_listed_by_framework_when_asked_for(
 def test_lines_fit_a_terminal_of_eighty_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pedigree.cli.findings.PIPED_WIDTH", 80)
+    monkeypatch.setenv("COLUMNS", "80")
     hostile = finding(path="a/" * 20 + "\x1b" * 12)
     text = printed(capsys, hostile, controls=True)
     assert max(map(len, text.splitlines())) <= 80

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What somebody sees who has never run the command before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import made_models
+from pedigree.cli import main
+from pedigree.cli.explain_command import definition, topics
+from pedigree.cli.render import counted
+
+
+def _out(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(arguments) == 0
+    return capsys.readouterr().out
+
+
+def test_a_clean_model_is_said_to_have_no_findings_and_no_signatures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_models.write(tmp_path, made_models.llama(1))
+    lines = _out(["examine", str(tmp_path)], capsys).splitlines()
+    assert "signatures   none" in lines
+    assert "findings     none" in lines
+
+
+def test_findings_and_signatures_are_counted_before_they_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_models.write(tmp_path, made_models.llama(1))
+    (tmp_path / "model.sig").write_bytes(b"{}")
+    (tmp_path / "run.py").write_bytes(b"pass\n")
+    (tmp_path / "config.json").write_bytes(b"{,}")
+    lines = _out(["examine", str(tmp_path)], capsys).splitlines()
+    assert "signatures   0 valid of 1" in lines
+    (told,) = [line for line in lines if line.startswith("findings ")]
+    assert told.startswith("findings     1 Error, ")
+    assert told.endswith(" Warning")
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_tables_are_as_wide_as_columns_says(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = _out(["explain"], capsys).splitlines()
+    assert max(map(len, lines)) == columns
+
+
+def test_definitions_are_shown_without_the_marks_of_docstrings() -> None:
+    found = [definition(topic) for topic in topics().values()]
+    assert any("pedigree.lineage.mutual" in text for text in found)
+    assert not [text for text in found if "`" in text]
+
+
+@pytest.mark.parametrize("command", ["gate", "audit"])
+def test_help_is_for_people_and_not_for_readers_of_code(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "``" not in _out([command, "--help"], capsys)
+
+
+@pytest.mark.parametrize("command", ["examine", "fingerprint"])
+def test_an_empty_name_is_not_the_folder_one_happens_to_be_in(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, ""]) == 2
+    assert "wanted a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "nan", "soon"])
+def test_a_deadline_that_is_no_time_is_wrong_usage(
+    number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["examine", "/nowhere/to/be/found", "--deadline", number]) == 2
+    assert number in capsys.readouterr().err
+
+
+def test_one_thing_is_not_told_as_several() -> None:
+    assert [counted(n, "reference") for n in (0, 1, 2)] == [
+        "0 references",
+        "1 reference",
+        "2 references",
+    ]
