@@ -215,7 +215,6 @@ class Operator:
         await self._lookups.stop()
         await health.stop()
         self._controller.queue.close()
-        self._sourcing.stop()
         self._rescanner.stop()
         self._cluster.close()
         if self._deliverer is not None:

@@ -10,9 +10,9 @@ the evidence and in the status of the objects.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -24,10 +24,12 @@ from pedigree.errors import (
     PedigreeError,
     SourceRefused,
     SourceUnavailable,
+    quote,
 )
 from pedigree.policy.verdict import Reason
 from pedigree.refs import Scheme
 from pedigree_operator.access import Access
+from pedigree_operator.fair_room import FairRoom
 from pedigree_operator.jobs import Examined
 from pedigree_operator.kinds import Key
 
@@ -41,6 +43,12 @@ somebody deletes it, or cannot read what we write, and would keep us busy for ev
 BACKOFF_FIRST = timedelta(seconds=5)
 BACKOFF_MAX = timedelta(minutes=15)
 _DOUBLINGS_MAX = 16
+RESOLVE_TIMEOUT_S = 60.0
+RESOLVING_MAX = 64
+"""References that are asked for at once, each by a thread (arbitrary)."""
+RESOLVING_EACH = 8
+"""Those of them that one namespace's objects wait for.  Whoever runs a source can keep
+a thread for ever, byte by byte, and keeps its own namespace waiting with it."""
 
 log = logging.getLogger(__name__)
 
@@ -169,9 +177,11 @@ class Lookups:
         self._states: dict[Access, UriState] = {}
         self._waiting: dict[Access, set[Key]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sharing: dict[tuple[Access, str], set[Access]] = {}
+        self._asking: set[asyncio.Task[Located]] = set()
         self._contents: dict[tuple[Access, str], asyncio.Task[Examined]] = {}
-        self._slots = asyncio.Semaphore(concurrency)
-        self._resolving = asyncio.Semaphore(4 * concurrency)
+        self._slots = FairRoom(concurrency)
+        self._resolving = FairRoom(RESOLVING_MAX, RESOLVING_EACH)
         self.in_flight = 0
         """Examinations that run now."""
 
@@ -202,7 +212,7 @@ class Lookups:
 
     async def stop(self) -> None:
         """End everything that runs."""
-        tasks = [*self._tasks, *self._contents.values()]
+        tasks = [*self._tasks, *self._asking, *self._contents.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -214,9 +224,14 @@ class Lookups:
         stage: Stage,
         work: Callable[[Access], Awaitable[Located]],
     ) -> None:
-        self._waiting.setdefault(access, set()).add(key)
+        waiting = self._waiting.setdefault(access, set())
+        another = all(it.namespace != key.namespace for it in waiting)
+        waiting.add(key)
         state = self.state(access)
         if state.stage is not Stage.IDLE:
+            if another:  # whose turn may come before that of those who waited
+                self._resolving.look()
+                self._slots.look()
             return
         self._states[access] = replace(state, stage=stage)
         task = asyncio.create_task(self._run(access, work), name=f"{stage} {access}")
@@ -263,18 +278,55 @@ class Lookups:
         )
 
     async def _resolve_once(self, access: Access) -> Located:
-        async with _room(self._resolving, access):
+        """Ask a source; the room that it takes is free again only when it has ended."""
+        if _is_claim(access):  # asked by a Job, which has a deadline
             return await self._resolve(access)
+        begun = asyncio.Event()
+
+        async def ask() -> Located:
+            async with self._resolving.taken(self._namespaces({access})):
+                begun.set()
+                return await self._resolve(access)
+
+        task = asyncio.create_task(ask())
+        self._asking.add(task)
+        task.add_done_callback(self._asked)
+        task.add_done_callback(lambda _: begun.set())
+        await begun.wait()
+        try:
+            return await asyncio.wait_for(asyncio.shield(task), RESOLVE_TIMEOUT_S)
+        except TimeoutError:
+            raise SourceUnavailable(
+                f"source of {quote(access.uri)} did not answer within "
+                f"{RESOLVE_TIMEOUT_S:g} s"
+            ) from None
+
+    def _asked(self, task: asyncio.Task[Located]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled():
+            task.exception()  # told already, or by nobody who waits any more
+
+    def _namespaces(self, accesses: set[Access]) -> Callable[[], set[str]]:
+        """Who waits for any of these accesses, whenever that is asked."""
+        return lambda: (
+            {key.namespace for each in accesses for key in self._waiting.get(each, ())}
+            or {""}
+        )
 
     async def _examine_once(self, access: Access) -> Located:
         located = self.state(access).located
         pinned = replace(access, uri=located.pinned_uri) if located else access
         content = (pinned, located.identity if located else "")
         joined = self._contents.get(content)
-        task = joined or asyncio.create_task(self._examine_slotted(access))
+        sharing = self._sharing.setdefault(content, set())
+        sharing.add(access)
+        task = joined or asyncio.create_task(self._examine_slotted(access, sharing))
         if joined is None:
             self._contents[content] = task
             task.add_done_callback(lambda _: self._contents.pop(content, None))
+            task.add_done_callback(lambda _: self._sharing.pop(content, None))
+        else:
+            self._slots.look()
         examined = await asyncio.shield(task)
         digest = examined.evidence.digest
         seen = examined.evidence.resolutions[0]
@@ -285,8 +337,11 @@ class Lookups:
         # The other reference moved on before it was read: nothing is known of ours.
         return located
 
-    async def _examine_slotted(self, access: Access) -> Examined:
-        async with _room(self._slots, access):
+    async def _examine_slotted(self, access: Access, sharing: set[Access]) -> Examined:
+        """Examine when there is room; a claim is read elsewhere, and may take long."""
+        namespaces = self._namespaces(sharing)
+        room = nullcontext() if _is_claim(access) else self._slots.taken(namespaces)
+        async with room:
             self.in_flight += 1
             try:
                 return await self._examine(access)
@@ -294,9 +349,5 @@ class Lookups:
                 self.in_flight -= 1
 
 
-def _room(
-    slots: asyncio.Semaphore, access: Access
-) -> contextlib.AbstractAsyncContextManager[None]:
-    """Room for work of this process; a claim is read elsewhere, and may take long."""
-    claim = access.uri.startswith(f"{Scheme.PVC}://")
-    return contextlib.nullcontext() if claim else slots
+def _is_claim(access: Access) -> bool:
+    return access.uri.startswith(f"{Scheme.PVC}://")

@@ -6,13 +6,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from pedigree.digests import Digest
-from pedigree.errors import PedigreeError, SourceUnavailable, quote
+from pedigree.errors import PedigreeError
 from pedigree.evidence import Evidence, Resolution
 from pedigree.policy.subject import BOUND
 from pedigree.refs import ModelRef, Scheme, parse
@@ -26,6 +26,7 @@ from pedigree_operator.credentials import (
     Reader,
     read_credentials,
 )
+from pedigree_operator.fair_room import in_thread
 from pedigree_operator.index import Index
 from pedigree_operator.jobs import ExamineCommand, Examined, examine, outcome_of
 from pedigree_operator.lineages import Lineages
@@ -34,10 +35,8 @@ from pedigree_operator.metrics import Metrics
 from pedigree_operator.moments import format_time
 from pedigree_operator.recorder import Recorder
 
-RESOLVE_TIMEOUT_S = 60.0
 RECORD_RETRY_FIRST_S = 1.0
 RECORD_RETRY_MAX_S = 60.0
-THREADS = 8
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +88,6 @@ class Sourcing:
         self._now = now
         self._cluster = cluster
         self._volumes = volumes
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="resolve")
 
     async def resolve(self, access: Access) -> Located:
         """What a reference means now; no content is read.
@@ -114,7 +112,9 @@ class Sourcing:
             return await self._volumes.resolve(access)
         credentials = await self._credentials(access)
         try:
-            pinned, identity = await self._ask(ref, self._settings_with(credentials))
+            settings = self._settings_with(credentials)
+            asked = partial(resolve_identity, ref, settings)
+            pinned, identity = await in_thread(asked)
             credentials.check(f"{pinned} {identity}", access.uri)
         except PedigreeError as error:
             raise credentials.clean(error) from None
@@ -140,19 +140,6 @@ class Sourcing:
         return replace(
             self._settings, hub_token=values.get("HF_TOKEN"), credentials=values
         )
-
-    async def _ask(
-        self, ref: ModelRef, settings: SourceSettings
-    ) -> tuple[ModelRef, str]:
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, resolve_identity, ref, settings)
-        try:
-            return await asyncio.wait_for(work, RESOLVE_TIMEOUT_S)
-        except TimeoutError:
-            raise SourceUnavailable(
-                f"source of {quote(str(ref))} did not answer within "
-                f"{RESOLVE_TIMEOUT_S:g} s"
-            ) from None
 
     async def _saw(
         self, access: Access, located: Located, digest: Digest | None
@@ -230,7 +217,3 @@ class Sourcing:
                 wait_s = min(2 * wait_s, RECORD_RETRY_MAX_S)
             else:
                 return
-
-    def stop(self) -> None:
-        """Let go of the threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)

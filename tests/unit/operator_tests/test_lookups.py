@@ -7,16 +7,20 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from operator_world.worlds import DIGEST, NOW, OTHER, evidence
 from pedigree.errors import PedigreeError, SourceRefused, SourceUnavailable
 from pedigree.evidence import Resolution
 from pedigree.policy.verdict import Reason
+from pedigree_operator import lookups as module
 from pedigree_operator.access import Access
 from pedigree_operator.jobs import Examined
 from pedigree_operator.kinds import Key, Kind
 from pedigree_operator.lookups import (
     BACKOFF_MAX,
     REFUSED_RETRY,
+    RESOLVING_EACH,
     Located,
     Lookups,
     Stage,
@@ -27,8 +31,8 @@ PINNED = "hf://org/model@" + "c" * 40
 MOVED = "hf://org/model@" + "d" * 40
 
 
-def key(name: str) -> Key:
-    return Key(Kind.MODEL_DEPLOYMENT, "team", name)
+def key(name: str, namespace: str = "team") -> Key:
+    return Key(Kind.MODEL_DEPLOYMENT, namespace, name)
 
 
 class Source:
@@ -73,8 +77,10 @@ class Source:
 def in_loop(work: Callable[[Source], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
         source = Source()
-        await asyncio.wait_for(work(source), 10)
-        await source.lookups.stop()
+        try:
+            await asyncio.wait_for(work(source), 10)
+        finally:
+            await source.lookups.stop()
 
     asyncio.run(run())
 
@@ -243,5 +249,96 @@ def test_claims_that_are_read_elsewhere_keep_nobody_waiting() -> None:
         assert "hf://org/other" in source.examined
         source.go.set()
         await rest()
+
+    in_loop(work)
+
+
+def test_sources_that_never_answer_keep_no_other_namespace_waiting() -> None:
+    async def work(source: Source) -> None:
+        hung = [f"https://hung.example/{number}.gguf" for number in range(100)]
+        for uri in hung:
+            source.lookups.resolve(Access(uri), key(uri, "evil"))
+        await rest()
+        assert source.resolved == hung[:RESOLVING_EACH]
+        source.lookups.resolve(Access("hf://org/model"), key("model"))
+        await rest()
+        assert source.resolved[-1] == "hf://org/model"
+
+    in_loop(work)
+
+
+def test_a_reference_in_the_queue_of_one_namespace_is_asked_for_another() -> None:
+    async def work(source: Source) -> None:
+        hung = [f"https://hung.example/{number}.gguf" for number in range(20)]
+        for uri in hung:
+            source.lookups.resolve(Access(uri), key(uri, "evil"))
+        await rest()
+        assert hung[-1] not in source.resolved
+        source.lookups.resolve(Access(hung[-1]), key("ours"))
+        await rest()
+        assert hung[-1] in source.resolved
+
+    in_loop(work)
+
+
+def test_a_thread_that_hangs_is_told_and_keeps_its_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "RESOLVE_TIMEOUT_S", 0.01)
+
+    async def work(source: Source) -> None:
+        for number in range(2 * RESOLVING_EACH):
+            uri = f"https://hung.example/{number}.gguf"
+            source.lookups.resolve(Access(uri), key(uri, "evil"))
+        while len(source.woken) < RESOLVING_EACH:
+            await asyncio.sleep(0.01)
+        first = source.lookups.state(Access("https://hung.example/0.gguf"))
+        assert first.failure is not None
+        assert first.failure.reason is Reason.SOURCE_UNAVAILABLE
+        assert len(source.resolved) == RESOLVING_EACH
+        source.go.set()
+        await rest()
+        assert len(source.resolved) == 2 * RESOLVING_EACH
+
+    in_loop(work)
+
+
+def test_examinations_go_round_the_namespaces() -> None:
+    async def work(source: Source) -> None:
+        for number in range(20):
+            uri = f"https://slow.example/{number}.gguf"
+            source.lookups.examine(Access(uri), key(uri, "evil"))
+        await rest()
+        source.lookups.examine(Access("hf://org/model"), key("model"))
+        source.lookups.examine(Access("hf://org/other"), key("other"))
+        await rest()
+        assert len(source.examined) == 2, "who came first has all room"
+        source.go.set()
+        while len(source.examined) < 22:
+            await rest()
+        assert source.examined[2] == "hf://org/model"
+        assert source.examined.index("hf://org/other") <= 5
+
+    in_loop(work)
+
+
+def test_what_is_waited_for_under_two_names_is_examined_for_whoever_is_first() -> None:
+    async def work(source: Source) -> None:
+        source.go.set()
+        names = ["hf://org/model@main", "hf://org/model@v1"]
+        for uri in names:
+            source.lookups.resolve(Access(uri), key(uri))
+        await rest()
+        source.go.clear()
+        for number in range(20):
+            uri = f"https://slow.example/{number}.gguf"
+            source.lookups.examine(Access(uri), key(uri, "evil"))
+        source.lookups.examine(Access(names[0]), key("theirs", "evil"))
+        await rest()
+        source.lookups.examine(Access(names[1]), key("ours"))
+        await rest()
+        source.go.set()
+        await rest()
+        assert source.examined[2] == names[0]
 
     in_loop(work)

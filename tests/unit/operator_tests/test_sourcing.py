@@ -4,6 +4,8 @@
 import asyncio
 import base64
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from pedigree_operator.access import Access, sources_in
 from pedigree_operator.credentials import Credentials
 from pedigree_operator.index import Index
 from pedigree_operator.jobs import ExamineCommand, Examined
+from pedigree_operator.kinds import Key, Kind
 from pedigree_operator.lookups import Lookups
 from pedigree_operator.sourcing import Sourcing
 
@@ -200,7 +203,7 @@ def test_no_failure_of_a_source_shows_the_secret_in_a_message_or_a_log(
     )
 
     async def look() -> None:
-        lookups.resolve(MINE, cast(Any, "key"))
+        lookups.resolve(MINE, Key(Kind.MODEL_DEPLOYMENT, "team", "x"))
         while lookups.state(MINE).failure is None:
             await asyncio.sleep(0.01)
         await lookups.stop()
@@ -285,3 +288,19 @@ def test_a_registry_that_a_reference_model_names_is_the_administrators_choice(
     world.run(world.sourcing.examine(Access(HUB)))
     assert [one.confined_to for one in world.recorder.evidence] == ["", ""]
     assert world.stores == [Path("/nowhere"), Path("/nowhere")]
+
+
+def test_a_source_that_never_answers_holds_up_no_end_of_the_process() -> None:
+    script = (
+        "import asyncio, threading\n"
+        "from pedigree_operator.fair_room import in_thread\n"
+        "async def main():\n"
+        "    asked = in_thread(threading.Event().wait)\n"
+        "    try: await asyncio.wait_for(asked, 0.05)\n"
+        "    except TimeoutError: print('told')\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "told\n", "")
