@@ -8,6 +8,7 @@ shards, order, transposition, and casts that lose nothing do not matter.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -137,7 +138,7 @@ class CanonicalReader:
         """Some rows of a canonical matrix.
 
         Args:
-            piece: A matrix.
+            piece: A matrix; or more of them, of which all rows are counted.
             index: Shape (k,), canonical rows in any order; consecutive ones are read
                 at once.
 
@@ -150,7 +151,7 @@ class CanonicalReader:
             SourceError: The bytes could not be had.
         """
         index = np.asarray(index, np.int64)
-        height = self.shape(piece)[0]
+        height = math.prod(self.shape(piece)[:-1])
         if index.size and not 0 <= int(index.min()) <= int(index.max()) < height:
             raise IndexError(f"canonical tensor has {height} rows, asked was another")
         where = _stored_rows(piece.rows, index)
@@ -176,7 +177,7 @@ class CanonicalReader:
         """
         if not self.is_row_major(piece) or piece.offset:
             return None
-        height = self.shape(piece)[0]
+        height = math.prod(self.shape(piece)[:-1])
         if index.size and not 0 <= int(index.min()) <= int(index.max()) < height:
             raise IndexError(f"canonical tensor has {height} rows, asked was another")
         lines = _stored_rows(piece.rows, index)

@@ -207,6 +207,24 @@ def _stacked(stored: Stored, around: Surroundings) -> tuple[Piece, ...]:
     )
 
 
+def _stacked_rows(stored: Stored, around: Surroundings) -> tuple[Piece, ...]:
+    if not _fits(stored, stacked=True) or stored.shape[0] > EXPERTS_MAX:
+        return ()
+    if stored.part is Part.WEIGHT and around.width:
+        side = 1 if stored.roles[0] is Role.DOWN else 2
+        if stored.shape[side] != around.width:
+            return ()
+    half, odd = divmod(stored.shape[1], len(stored.roles))
+    if odd:
+        return ()
+    whole = len(stored.roles) == 1
+    return tuple(
+        stored.piece(role, rows=None if whole else Rows(i * half, half, half), index=e)
+        for e in range(stored.shape[0])
+        for i, role in enumerate(stored.roles)
+    )
+
+
 def _views(stored: Stored, layout: Layout) -> tuple[Rows | None, ...]:
     """Which rows of an expert's matrix each role has."""
     if stored.layout is Layout.STACKED:
@@ -228,4 +246,5 @@ _ADAPTERS: dict[Layout, Adapter] = {
     Layout.STACKED: _stacked,
     Layout.STACKED_HALVES: _stacked,
     Layout.STACKED_PAIRS: _stacked,
+    Layout.STACKED_ROWS: _stacked_rows,
 }

@@ -62,7 +62,7 @@ class BitReader:
         raw = self._reader.raw_rows(piece, index)
         if raw is None:
             return bits_of(self._reader.rows(piece, index))
-        width = self.shape(piece)[1]
+        width = self.shape(piece)[-1]
         return self.decoded(piece, raw).reshape(len(index), width)
 
     def columns(self, piece: Piece, index: NDArray[np.int64]) -> Bits:
@@ -81,11 +81,16 @@ class BitReader:
         """The first values of a tensor of any rank, shape (at most ``most``,)."""
         info = self._checkpoint.tensors[piece.name]
         plain = piece.layout is Layout.PLAIN and piece.index < 0 and not piece.offset
-        plain = plain and info.coding is None
-        if info.count <= most or not plain or piece.rows is not None:
+        plain = plain and piece.rows is None
+        coded = info.coding is not None
+        if info.count <= most or not plain or coded:
             if len(self.shape(piece)) < 2:
                 return bits_of(self._reader.vector(piece))[:most]
-            return bits_of(self._checkpoint.read(piece.name).reshape(-1))[:most]
+            if plain and coded and info.count > most:  # as few lines as are needed
+                lines = np.arange(-(-most // info.columns), dtype=np.int64)
+                return self.rows(piece, lines).reshape(-1)[:most]
+            whole = canonical(self._checkpoint.read(piece.name))
+            return bits_of(whole.reshape(-1))[:most]
         size = most * DTYPES[info.dtype].bits // 8
         raw = next(self._checkpoint.raw(piece.name))[:size]
         return self.decoded(piece, raw)
@@ -123,8 +128,12 @@ class BitReader:
         return found or b""
 
     def row_blocks(self, piece: Piece, block_bytes: int) -> Iterator[tuple[int, int]]:
-        """Ranges of rows of a matrix that :meth:`rows` reads without the others."""
-        height, width = self.shape(piece)
+        """Ranges of rows that :meth:`rows` reads without the others.
+
+        Of a tensor of more dimensions than two the rows are those of all its matrices.
+        """
+        shape = self.shape(piece)
+        height, width = math.prod(shape[:-1]), shape[-1]
         step = max(1, block_bytes // max(1, 4 * width))
         return ((a, min(a + step, height)) for a in range(0, height, step))
 

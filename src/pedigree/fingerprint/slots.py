@@ -111,6 +111,8 @@ class Layout(Enum):
     """As stacked, with gate, then up, along the longer of the two."""
     STACKED_PAIRS = "stacked-pairs"
     """As stacked, with gate and up in turn, as GPT-OSS stores them."""
+    STACKED_ROWS = "stacked-rows"
+    """Shape (experts, out, in), as GGUF has it; of two roles one half of out each."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -207,6 +207,7 @@ def _shape(role: Role, layout: Layout) -> tuple[int, ...]:
         Layout.HALVES: (2 * N, D),
         Layout.STACKED: (2, D, N),
         Layout.STACKED_HALVES: (2, 2 * N, D),
+        Layout.STACKED_ROWS: (2, *plain),
         Layout.STACKED_PAIRS: (2, 2 * N, D),
     }[layout]
 
