@@ -15,15 +15,16 @@ from typing import Any
 from pedigree.errors import ArtifactError
 from pedigree.limits import DEFAULT, Limits
 from pedigree.ranges import ModelSource
-from pedigree.tensors.strictjson import load
+from pedigree.tensors.documents import (
+    CONFIG,
+    CONFIG_MAX_BYTES,
+    json_map,
+    nested_maps,
+)
 
-_CONFIG = "config.json"
-_CONFIG_MAX_BYTES = 4 << 20
-"""A configuration is a few thousand bytes; this leaves room for label maps."""
 _NUMBER_MAX = 1_000_000
 """Arbitrary, far above any number of heads, layers or experts."""
 _TYPE_MAX_CHARS = 64
-_NESTED = ("text_config", "llm_config", "language_config")
 _OFFSET_TYPES = frozenset(
     {
         "gemma",
@@ -88,23 +89,20 @@ def read_hints(source: ModelSource, limits: Limits = DEFAULT) -> Hints:
         SourceError: The bytes could not be had.
     """
     sizes = {entry.path: entry.size for entry in source.files()}
-    size = sizes.get(_CONFIG, 0)
-    if not 0 < size <= min(_CONFIG_MAX_BYTES, limits.json_max_bytes):
+    size = sizes.get(CONFIG, 0)
+    if not 0 < size <= min(CONFIG_MAX_BYTES, limits.json_max_bytes):
         return NO_HINTS
-    text = source.open(_CONFIG).read(0, size)
+    text = source.open(CONFIG).read(0, size)
     try:
-        config = load(text, what="configuration", path=_CONFIG, constants=True)
+        return hints_of(json_map(text, CONFIG))
     except ArtifactError:
         # Remarked on by pedigree.examine.claims, which reads the same file.
         return NO_HINTS
-    return hints_of(config) if isinstance(config, dict) else NO_HINTS
 
 
 def hints_of(config: Mapping[str, Any]) -> Hints:
     """Hints of a parsed configuration; anything of another type is not a hint."""
-    nested: Mapping[str, Any] = next(
-        (config[key] for key in _NESTED if isinstance(config.get(key), dict)), {}
-    )
+    nested: Mapping[str, Any] = next(iter(nested_maps(config)), {})
     outer = _model_type(config)
     model_type = _model_type(nested) or outer
     merged = {**config, **nested}

@@ -14,15 +14,17 @@ from typing import Any
 from pedigree.errors import ArtifactError
 from pedigree.limits import Limits
 from pedigree.ranges import ModelSource
-from pedigree.tensors.strictjson import load
+from pedigree.tensors.documents import (
+    CONFIG,
+    CONFIG_MAX_BYTES,
+    json_map,
+    nested_maps,
+    whole_file,
+)
 
-_CONFIG = "config.json"
 _OWN = ("quantize_config.json", "quant_config.json")
 """Where GPTQ and AWQ tools write the same map when it is not in the configuration."""
 _KEYS = ("quantization_config", "compression_config")
-_NESTED = ("text_config", "llm_config", "language_config")
-_MAX_BYTES = 4 << 20
-"""As for the hints on the architecture, which are read from the same file."""
 _SUFFIX = re.compile(
     r"(?:\.qweight|\.weight_packed|_scale|_scales|_scale_inv|\.SCB|\.absmax"
     r"|\.quant_state\.[^.]+|\.weight_shape)\Z"
@@ -52,9 +54,8 @@ def read_quantisation(
     Raises:
         SourceError: The bytes could not be had.
     """
-    config = _read(source, sizes, limits, _CONFIG)
-    nested = [config[key] for key in _NESTED if isinstance(config.get(key), dict)]
-    for holder in (config, *nested):
+    config = _read(source, sizes, limits, CONFIG)
+    for holder in (config, *nested_maps(config)):
         for key in _KEYS:
             if isinstance(holder.get(key), dict):
                 settings: Mapping[str, Any] = holder[key]
@@ -70,11 +71,10 @@ def _read(
     source: ModelSource, sizes: Mapping[str, int], limits: Limits, path: str
 ) -> Mapping[str, Any]:
     size = sizes.get(path, 0)
-    if not 0 < size <= min(_MAX_BYTES, limits.json_max_bytes):
+    most = min(CONFIG_MAX_BYTES, limits.json_max_bytes)
+    if not size:
         return {}
     try:
-        text = source.open(path).read(0, size)
-        found = load(text, what="configuration", path=path, constants=True)
+        return json_map(whole_file(source, path, size, most), path)
     except ArtifactError:
         return {}
-    return found if isinstance(found, dict) else {}

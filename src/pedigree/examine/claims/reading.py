@@ -14,11 +14,9 @@ from pedigree.errors import ArtifactError, quote
 from pedigree.examine.claims import card, configs, gguf, mlflow, nodes, packages
 from pedigree.limits import Limits
 from pedigree.ranges import ModelSource
+from pedigree.tensors.documents import CONFIG_MAX_BYTES, json_map, whole_file
 from pedigree.tensors.remarks import ERROR, INFO, WARNING, Declared, Remark
-from pedigree.tensors.strictjson import load
 
-_JSON_MAX_BYTES = 4 << 20
-"""A configuration is a few thousand bytes; this leaves room for label maps."""
 _JSON: tuple[tuple[str, Callable[[dict[str, Any]], Iterable[Declared]], str], ...] = (
     (configs.ADAPTER_CONFIG, configs.adapter_declarations, ERROR),
     (configs.CONFIG, configs.config_declarations, ERROR),
@@ -99,27 +97,8 @@ def _beginning(source: ModelSource, path: str, size: int) -> bytes:
 def _read_json(
     source: ModelSource, path: str, size: int, limits: Limits
 ) -> dict[str, Any]:
-    allowed = min(_JSON_MAX_BYTES, limits.json_max_bytes)
-    if size > allowed:
-        raise ArtifactError(
-            f"file {quote(path)} is {size} bytes, allowed are {allowed}",
-            reason="LimitExceeded",
-            path=path,
-        )
-    config = load(
-        source.open(path).read(0, size),
-        what="configuration",
-        path=path,
-        constants=True,
-        malformed="MalformedConfig",
-    )
-    if not isinstance(config, dict):
-        raise ArtifactError(
-            f"configuration {quote(path)} is {quote(config, 64)}, wanted a map",
-            reason="MalformedConfig",
-            path=path,
-        )
-    return config
+    allowed = min(CONFIG_MAX_BYTES, limits.json_max_bytes)
+    return json_map(whole_file(source, path, size, allowed), path)
 
 
 def _remark(error: ArtifactError, path: str, severity: str) -> Remark:

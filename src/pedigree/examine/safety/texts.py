@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from pedigree.errors import ArtifactError, quote
 from pedigree.limits import Limits
 from pedigree.manifest import is_ignored
 from pedigree.ranges import ModelSource
-from pedigree.tensors.strictjson import load
+from pedigree.tensors.documents import check_size, json_value
 
 JSON_MAX_BYTES = 8 << 20
 """Configurations of tokenizers with many added tokens have over a million bytes."""
@@ -52,12 +51,7 @@ class Texts:
             SourceError: The bytes could not be had.
         """
         size = self.sizes[path]
-        if size > most:
-            raise ArtifactError(
-                f"file {quote(path)} is {size} bytes, allowed are {most}",
-                reason="LimitExceeded",
-                path=path,
-            )
+        check_size(path, size, most)
         held = self._held.get(path)
         return self._source.open(path).read(0, size) if held is None else held
 
@@ -70,12 +64,7 @@ class Texts:
         """
         if path not in self._read:
             allowed = min(JSON_MAX_BYTES, self._limits.json_max_bytes)
-            self._read[path] = load(
-                self.whole(path, allowed),
-                what="configuration",
-                path=path,
-                values_max=_JSON_VALUES_MAX,
-                constants=True,
-                malformed="MalformedConfig",
+            self._read[path] = json_value(
+                self.whole(path, allowed), path, values_max=_JSON_VALUES_MAX
             )
         return self._read[path]

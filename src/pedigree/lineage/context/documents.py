@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pedigree.errors import ArtifactError, quote
 from pedigree.ranges import ModelSource
-from pedigree.tensors.strictjson import load
+from pedigree.tensors.documents import json_map, whole_file
 
 _MAX_BYTES = 64 << 20
 """The largest vocabularies in use are written in about 35 MB."""
@@ -30,24 +29,5 @@ def read_document(source: ModelSource, path: str) -> dict[str, Any] | None:
     size = next((entry.size for entry in source.files() if entry.path == path), None)
     if size is None:
         return None
-    if size > _MAX_BYTES:
-        raise ArtifactError(
-            f"file {quote(path)} is {size} bytes, allowed are {_MAX_BYTES}",
-            reason="LimitExceeded",
-            path=path,
-        )
-    document = load(
-        source.open(path).read(0, size),
-        what="configuration",
-        path=path,
-        values_max=_VALUES_MAX,
-        constants=True,
-        malformed="MalformedConfig",
-    )
-    if not isinstance(document, dict):
-        raise ArtifactError(
-            f"file {quote(path)} holds {quote(document, 64)}, wanted a map",
-            reason="MalformedConfig",
-            path=path,
-        )
-    return document
+    text = whole_file(source, path, size, _MAX_BYTES)
+    return json_map(text, path, values_max=_VALUES_MAX)
