@@ -237,12 +237,16 @@ def test_gate_and_up_of_one_gguf_stack_are_its_halves() -> None:
         ("ffn_down_exps", (2, 32, WIDTH)),
         ("ffn_gate_up_exps", (2, 33, WIDTH)),
         ("ffn_down_exps", (4097, WIDTH, 1)),
-        ("ffn_down_exps", (WIDTH, 32)),
+        ("ffn_down_exps", (32, WIDTH)),
     ],
 )
 def test_gguf_stacks_of_another_shape_have_no_role(
     name: str, shape: tuple[int, ...]
 ) -> None:
-    other = {"blk.0.attn_q.weight": (WIDTH, WIDTH), "blk.0.attn_norm.weight": (WIDTH,)}
-    found = _roles({**other, f"blk.0.{name}.weight": shape})
-    assert found[f"blk.0.{name}.weight"] == [("OTHER", -1, -1)]
+    dense = {
+        "blk.0.ffn_up.weight": (32, WIDTH),
+        "blk.0.ffn_down.weight": (WIDTH, 32),
+    }
+    found = _roles({**dense, f"blk.1.{name}.weight": shape})
+    assert found["blk.0.ffn_down.weight"] == [("DOWN", -1, -1)]
+    assert found[f"blk.1.{name}.weight"] == [("OTHER", -1, -1)]
