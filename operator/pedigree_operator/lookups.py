@@ -43,6 +43,7 @@ somebody deletes it, or cannot read what we write, and would keep us busy for ev
 BACKOFF_FIRST = timedelta(seconds=5)
 BACKOFF_MAX = timedelta(minutes=15)
 _DOUBLINGS_MAX = 16
+RATE_LIMITED = "RateLimited"
 RESOLVE_TIMEOUT_S = 60.0
 RESOLVING_MAX = 64
 """References that are asked for at once, each by a thread (arbitrary)."""
@@ -198,10 +199,15 @@ class Lookups:
         self._start(access, key, Stage.EXAMINING, self._examine_once)
 
     def forgive(self, access: Access) -> None:
-        """Let a reference that failed be tried again at once."""
+        """Let a reference that failed be tried again at once.
+
+        Not where the source said that it is asked too often: whoever edits an object
+        again and again would have it refuse everybody.
+        """
         state = self._states.get(access)
-        if state is not None and state.failure is not None:
-            soon = replace(state.failure, retry_at=self._now())
+        failure = state.failure if state is not None else None
+        if state is not None and failure is not None and failure.detail != RATE_LIMITED:
+            soon = replace(failure, retry_at=self._now())
             self._states[access] = replace(state, failure=soon)
 
     def keep_only(self, used: set[Access]) -> None:

@@ -38,6 +38,14 @@ _CODES = {
 }
 _STATUS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 410: "NotFound"}
 
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_TRANSLATED = (
+    ipaddress.IPv6Network("64:ff9b::/96"),
+    ipaddress.IPv6Network("64:ff9b:1::/48"),
+    ipaddress.IPv6Network("::/96"),
+)
+"""Prefixes of which gateways make IPv4 (NAT64), also for addresses of the own network,
+and the old form without a prefix: to Python they are public."""
 Resolver = Callable[[str], Iterable[str]]
 """Host name to its addresses."""
 
@@ -275,15 +283,38 @@ def addresses(host: str) -> list[str]:
     return [str(info[4][0]) for info in found]
 
 
+def is_public(text: str) -> bool:
+    """Whether an address is one that anybody may ask."""
+    return _address_privacy(text) == 0
+
+
 def _privacy(host: str, resolve: Resolver) -> int:
     """0 for a public host, 1 for a private network, 2 for this machine or its link."""
     return max((_address_privacy(text) for text in resolve(host)), default=0)
 
 
 def _address_privacy(text: str) -> int:
-    address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
+    """The most private of an address and of those that it leads to."""
+    return max(map(_one_privacy, _led_to(ipaddress.ip_address(text.partition("%")[0]))))
+
+
+def _led_to(address: _Address) -> list[_Address]:
+    """An address, and the IPv4 address that a gateway would make of it (RFC 6052)."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return [address]
+    inner = address.ipv4_mapped
+    if inner is not None:
+        return [inner]
+    if address.sixtofour is not None:
+        return [address, address.sixtofour]
+    if any(address in network for network in _TRANSLATED):
+        return [address, ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
+    return [address]
+
+
+def _one_privacy(address: _Address) -> int:
     if address.is_loopback or address.is_link_local or address.is_unspecified:
         return 2
-    return 0 if address.is_global and not address.is_multicast else 1
+    if address.is_multicast or getattr(address, "is_site_local", False):
+        return 1
+    return 0 if address.is_global else 1

@@ -9,7 +9,6 @@ and without credentials requests are not signed at all.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 
 from pedigree.errors import SourceError, SourceRefused, SourceUnavailable, quote
 from pedigree.refs import ModelRef, Scheme
-from pedigree.sources.answers import addresses, shown
+from pedigree.sources.answers import addresses, is_public, shown
 from pedigree.sources.settings import SourceSettings
 
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
@@ -162,7 +161,7 @@ def check_endpoint(endpoint: str, private_hosts: tuple[str, ...] | None) -> bool
     }:
         return plain
     found = addresses(host)
-    if plain or not all(_is_public(address) for address in found):
+    if plain or not all(is_public(address) for address in found):
         what = "has no TLS" if plain else "is at a private address"
         raise SourceRefused(
             f"endpoint {shown(endpoint)} {what}, wanted https at a public one",
@@ -170,12 +169,6 @@ def check_endpoint(endpoint: str, private_hosts: tuple[str, ...] | None) -> bool
             hint="have the host allowed",
         )
     return plain
-
-
-def _is_public(text: str) -> bool:
-    address = ipaddress.ip_address(text.partition("%")[0])
-    address = getattr(address, "ipv4_mapped", None) or address
-    return address.is_global and not address.is_multicast
 
 
 def failure_of(

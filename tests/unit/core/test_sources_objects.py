@@ -395,6 +395,7 @@ def test_without_the_extra_the_hint_names_it(
         ("http://127.0.0.1:9000", (), "PrivateHost"),
         ("https://127.0.0.1:9000", (), "PrivateHost"),
         ("https://169.254.169.254", ("minio",), "PrivateHost"),
+        ("https://[64:ff9b::a00:1]", (), "PrivateHost"),
         ("http://8.8.8.8", (), "PrivateHost"),
         ("ftp://host", None, "BadEndpoint"),
         ("https://user:word@host", None, "BadEndpoint"),

@@ -18,6 +18,7 @@ from pedigree.errors import ArtifactError, PedigreeError, SourceError
 from pedigree.limits import Limits
 from pedigree.ranges import ModelSource
 from pedigree.sources import SourceSettings, open_source, resolve_identity
+from pedigree.sources.answers import check_place
 from pedigree.sources.remote import connect
 from pedigree.tensors.checkpoint import Checkpoint
 
@@ -182,6 +183,38 @@ def test_the_token_goes_to_the_named_host_only(web: WebServer) -> None:
     assert first.headers["authorization"] == "Bearer secret"
     assert second.host == "localhost"
     assert "authorization" not in second.headers
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "64:ff9b::a00:1",
+        "64:ff9b:1::a00:1",
+        "64:ff9b::169.254.169.254",
+        "2002:a00:1::",
+        "2002:a9fe:a9fe::1",
+        "::10.0.0.1",
+        "::ffff:10.0.0.1",
+        "fec0::1",
+        "fd00::1",
+        "ff0e::1",
+    ],
+)
+def test_a_private_address_within_a_public_looking_one_is_private(
+    address: str,
+) -> None:
+    with pytest.raises(SourceError) as caught:
+        check_place(
+            "https://host.example/x", (), who="host", resolve=lambda _: [address]
+        )
+    assert caught.value.reason == "PrivateAddress"
+
+
+@pytest.mark.parametrize(
+    "address", ["64:ff9b::808:808", "2002:808:808::1", "2606:4700::1", "8.8.8.8"]
+)
+def test_public_addresses_stay_public_also_behind_a_gateway(address: str) -> None:
+    check_place("https://host.example/x", (), who="host", resolve=lambda _: [address])
 
 
 def test_private_addresses_are_refused_unless_listed(web: WebServer) -> None:

@@ -194,6 +194,22 @@ def test_a_failure_keeps_what_was_located_before() -> None:
     in_loop(work)
 
 
+def test_editing_an_object_asks_no_source_that_is_asked_too_often() -> None:
+    async def work(source: Source) -> None:
+        source.go.set()
+        source.error = SourceUnavailable(
+            "later", reason="RateLimited", retry_after_s=300
+        )
+        source.lookups.resolve(Access("hf://org/model"), key("a"))
+        await rest()
+        source.lookups.forgive(Access("hf://org/model"))
+        failure = source.lookups.state(Access("hf://org/model")).failure
+        assert failure is not None
+        assert failure.retry_at == NOW + timedelta(seconds=300)
+
+    in_loop(work)
+
+
 def test_a_bug_in_a_lookup_is_a_failure_and_not_the_end() -> None:
     async def work(source: Source) -> None:
         source.go.set()
