@@ -47,7 +47,6 @@ STDOUT_MAX_BYTES = 4_000_000
 """Evidence is at most 8 KiB; what is longer than this is none."""
 STDERR_TAIL_CHARS = 2000
 KILL_GRACE_S = 5.0
-ROOT = "--file-root"
 SCHEMA = "pedigree.dev/examination/v1"
 
 # What an examination may inherit: how to find programs and certificates, how to reach

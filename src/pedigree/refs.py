@@ -54,11 +54,6 @@ class Scheme(StrEnum):
     HTTPS = "https"
     PVC = "pvc"
 
-    @property
-    def is_bucket(self) -> bool:
-        """Whether the place is an object store."""
-        return self in (Scheme.S3, Scheme.GCS, Scheme.AZURE)
-
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pedigree.errors import ArtifactError, quote
-from pedigree.fingerprint.sampling import Axis, order
 from pedigree.fingerprint.spec import VOCABULARY_MAX, FingerprintSpec
 from pedigree.fingerprint.token_files import (
     GUESSED,
@@ -263,21 +262,6 @@ def _distinct(
     keys = _mix(hashes[ids] ^ _mix(np.array([seed], np.uint64)))
     _, first = np.unique(keys, return_index=True)
     return ids[first].astype(np.int64)
-
-
-def anchors_by_index(size: int, count: int, *, seed: int = _SEED) -> NDArray[np.int64]:
-    """Token rows for models that are said or seen to share their token order.
-
-    Args:
-        size: Rows of the embedding.
-        count: Wanted anchors.
-        seed: Of the spec.
-
-    Returns:
-        Shape (min(size, count),), in runs; see
-        :func:`~pedigree.fingerprint.sampling.order`.
-    """
-    return order(seed, Axis.TOKEN, size, count)
 
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)

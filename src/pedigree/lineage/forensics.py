@@ -23,8 +23,6 @@ from pedigree.lineage.paired import BLOCK_ROLES, Pair, pairs
 from pedigree.lineage.results import TestResult
 from pedigree.lineage.spectrum import Spectrum, measure_spectrum
 
-ALIGNED = ("ALIGN-neuron", "ALIGN-residual", "EMB", "GAMMA")
-"""Tests that need weights at their places."""
 INVARIANT = ("ROWNORM", "PNI", "TSP", "MATCH", "QF")
 """Tests that see through permuted or rotated channels."""
 COMPARABLE_COSINE = 0.3

@@ -17,7 +17,6 @@ from pedigree.fingerprint.vocabulary import (
     TOKEN_MAX_BYTES,
     Vocabulary,
     anchors_by_bytes,
-    anchors_by_index,
     hash_tokens,
     read_vocabulary,
 )
@@ -285,12 +284,3 @@ def test_two_tokens_of_the_same_bytes_are_one_anchor_and_rows_bound_it() -> None
     vocabulary = _words([b"a", b"a", b"b", b"c"], [0, 1, 2, 9])
     assert sorted(anchors_by_bytes(vocabulary, 9).tolist()) == [0, 2, 9]
     assert sorted(anchors_by_bytes(vocabulary, 9, rows=5).tolist()) == [0, 2]
-
-
-def test_index_anchors_come_in_runs_and_a_smaller_count_is_a_prefix() -> None:
-    many = anchors_by_index(5000, 64)
-    assert many.reshape(4, 16).tolist() == [
-        list(range(run[0], run[0] + 16)) for run in many.reshape(4, 16)
-    ]
-    assert many[:32].tolist() == anchors_by_index(5000, 32).tolist()
-    assert anchors_by_index(7, 64).tolist() == list(range(7))
