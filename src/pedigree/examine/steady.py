@@ -31,6 +31,9 @@ BLOCK_BYTES = 64 << 10
 _MARK_BYTES = 16
 """SHA-256, cut: 128 bits, against a second content for a given one."""
 _UNREAD = bytes(_MARK_BYTES)
+_PAGE_MARKS = 1024
+"""Marks that are made room for at once, when one of their blocks is read: a file may
+say that it has any size."""
 _SPAN_MAX_BYTES = 16 << 20
 _AT_ONCE_BYTES = 64 << 20
 """Blocks that are in memory at once, for what was asked of them (arbitrary)."""
@@ -48,18 +51,16 @@ class SteadySource(WrappedSource):
 
     def __init__(self, source: ModelSource) -> None:
         super().__init__(source)
-        self._marks: dict[str, bytearray] = {}
+        self._marks: dict[str, dict[int, bytearray]] = {}
 
     def open(self, path: str) -> RangeSource:
         """Ranged reads of one listed file, which agree with all earlier ones."""
-        file = self._source.open(path)
-        blocks = -(-file.size // BLOCK_BYTES)
-        marks = self._marks.setdefault(path, bytearray(blocks * _MARK_BYTES))
-        return _SteadyRange(file, marks)
+        marks = self._marks.setdefault(path, {})
+        return _SteadyRange(self._source.open(path), marks)
 
 
 class _SteadyRange(WrappedRange):
-    def __init__(self, file: RangeSource, marks: bytearray) -> None:
+    def __init__(self, file: RangeSource, marks: dict[int, bytearray]) -> None:
         super().__init__(file)
         self._marks = marks
 
@@ -101,10 +102,14 @@ class _SteadyRange(WrappedRange):
         for begin in range(0, len(data), BLOCK_BYTES):
             piece = data[begin : begin + BLOCK_BYTES]
             mark = hashlib.sha256(piece).digest()[:_MARK_BYTES]
-            place = slice(block * _MARK_BYTES, (block + 1) * _MARK_BYTES)
-            if self._marks[place] == _UNREAD:
-                self._marks[place] = mark
-            elif self._marks[place] != mark:
+            number, at = divmod(block, _PAGE_MARKS)
+            place = slice(at * _MARK_BYTES, (at + 1) * _MARK_BYTES)
+            page = self._marks.get(number) or self._marks.setdefault(
+                number, bytearray(_PAGE_MARKS * _MARK_BYTES)
+            )
+            if page[place] == _UNREAD:
+                page[place] = mark
+            elif page[place] != mark:
                 raise SourceUnavailable(
                     f"file {quote(self.path)} changed while it was being read: its "
                     f"bytes from {block * BLOCK_BYTES} on are not those read before",

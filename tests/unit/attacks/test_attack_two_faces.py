@@ -4,6 +4,7 @@
 import mmap
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -93,6 +94,25 @@ def test_far_apart_blocks_are_read_in_groups_that_fit_in_memory(
     whole, opened = file.read_bytes(), source.open(file.name)
     asked = [(3 * BLOCK_BYTES, 5), (0, 1), (2 * BLOCK_BYTES - 1, 1)]
     assert opened.read_many(asked) == [whole[at : at + n] for at, n in asked]
+
+
+def test_a_file_that_says_it_has_any_size_takes_no_memory_for_it(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "weights.bin"
+    with file.open("wb") as opened:
+        opened.truncate(1 << 43)  # without content: takes no room
+        opened.seek(1 << 42)
+        opened.write(b"here")
+    source = SteadySource(
+        FileSource(refs.parse(f"file://{tmp_path}"), SourceSettings())
+    )
+    tracemalloc.start()
+    try:
+        assert source.open(file.name).read(1 << 42, 4) == b"here"
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.fixture
