@@ -183,6 +183,7 @@ def _document(found: Examination) -> dict[str, Any]:
 
 def _print(found: Examination, *, controls: bool) -> None:
     evidence = found.evidence
+    findings = with_signatures(evidence)
     fingerprint = str(evidence.fingerprint or "none: the weights cannot be read")
     print_lines(
         f"digest       {evidence.digest}",
@@ -194,9 +195,9 @@ def _print(found: Examination, *, controls: bool) -> None:
         f"fingerprint  {fingerprint}",
         *(f"claims       {c.field}: {c.value} ({c.source})" for c in evidence.claims),
         f"signatures   {_signatures(evidence)}",
-        f"findings     {_severities(evidence.findings)}",
+        f"findings     {_severities(findings)}",
     )
-    print_findings(with_signatures(evidence), controls=controls)
+    print_findings(findings, controls=controls)
     reused = ", fingerprint kept from before" if found.reused else ""
     print_lines(f"{usage_words(found.usage)}, {found.seconds:.2f} s{reused}")
 

@@ -187,3 +187,9 @@ CONTEXT_NOTE = (
     "would show. They have no null distribution; independent models can score high and "
     "descendants low."
 )
+
+
+def related_to(lineage: LineageClass, name: str) -> str:
+    """A verdict and the other model: ``Derived from llama-a``."""
+    words = {LineageClass.IDENTICAL: "to", LineageClass.DERIVED: "from"}
+    return f"{lineage} {words.get(lineage, 'with')} {name}"

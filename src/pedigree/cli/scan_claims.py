@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pedigree.cli.claimed import Agreement, declared
 from pedigree.cli.models import Subject
+from pedigree.cli.plain_words import related_to
 from pedigree.cli.render import print_lines
 from pedigree.errors import quote
 from pedigree.lineage.classes import Direction, LineageClass
@@ -175,7 +176,7 @@ def _weights(item: Ranked) -> str:
     comparison = item.comparison
     kind = f"{comparison.relation}, " if comparison.relation else ""
     return (
-        f"{comparison.lineage} from {item.reference} "
+        f"{related_to(comparison.lineage, item.reference)} "
         f"({kind}log10 p {comparison.log10_p:.1f})"
     )
 

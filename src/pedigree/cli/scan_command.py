@@ -20,7 +20,7 @@ from pedigree.cli.context import features_of, signal_dicts, signal_row
 from pedigree.cli.failure import EXIT_NEGATIVE, EXIT_NOTHING_TO_CHECK, EXIT_OK
 from pedigree.cli.far import add_options
 from pedigree.cli.models import MODEL_HELP, Subject, read_subject, source_settings
-from pedigree.cli.plain_words import CONTEXT_NOTE
+from pedigree.cli.plain_words import CONTEXT_NOTE, related_to
 from pedigree.cli.render import (
     counted,
     human_bytes,
@@ -280,7 +280,8 @@ def _sentence(found: Scan) -> str:
         return "NoEvidence: no reference is near enough to be compared"
     best = found.ranked[0]
     if best.comparison.lineage.descends:
-        return f"{best.comparison.lineage} from {best.reference}: the closest of all"
+        related = related_to(best.comparison.lineage, best.reference)
+        return f"{related}: the closest of all"
     if best.comparison.lineage is LineageClass.NO_EVIDENCE:
         return "NoEvidence: no reference is related, as far as the tests can see"
     return f"{best.comparison.lineage}: {best.reference}: {best.comparison.statement}"

@@ -26,6 +26,10 @@ TRUSTED_MAX = 64
 FILE_MAX_BYTES = 262_144
 KEY_SUFFIX = ".pub"
 CERTIFICATES_SUFFIX = ".pem"
+_PEM = "give PEM: a public key on P-256, P-384 or P-521, or certificates"
+_FOLDER = (
+    f"give a folder with nothing but NAME{KEY_SUFFIX} and NAME{CERTIFICATES_SUFFIX}"
+)
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
@@ -126,7 +130,9 @@ class Trust:
         names = [member.name for member in found]
         for name in names:
             if names.count(name) > 1:
-                raise _invalid(name, "is given twice")
+                raise _invalid(
+                    name, "is given twice", "give each signer a name of its own"
+                )
         if len(found) > TRUSTED_MAX:
             raise _invalid(names[-1], f"is one of {len(found)}, over {TRUSTED_MAX}")
         return cls(
@@ -151,7 +157,8 @@ def read_trust(folder: Path) -> Trust:
     try:
         paths = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError as error:
-        raise _invalid(str(folder), f"cannot be listed: {error.strerror}") from error
+        what = f"cannot be listed: {error.strerror}"
+        raise _invalid(str(folder), what, _FOLDER) from error
     if len(paths) > TRUSTED_MAX:
         raise _invalid(str(folder), f"holds over {TRUSTED_MAX} files")
     return Trust.of(_member(path) for path in paths)
@@ -181,9 +188,8 @@ def _member(path: Path) -> TrustedKey | TrustedCertificates:
             return read_key(path.stem, path)
         case ".pem":
             return read_certificates(path.stem, path)
-    raise _invalid(
-        path.name, f"is no NAME{KEY_SUFFIX} and no NAME{CERTIFICATES_SUFFIX}"
-    )
+    what = f"is no NAME{KEY_SUFFIX} and no NAME{CERTIFICATES_SUFFIX}"
+    raise _invalid(path.name, what, _FOLDER)
 
 
 def _content(path: Path) -> bytes:
@@ -205,9 +211,9 @@ def _name(name: str) -> str:
     return name
 
 
-def _invalid(name: str, what: str) -> ConfigError:
+def _invalid(name: str, what: str, hint: str = _PEM) -> ConfigError:
     return ConfigError(
         f"trusted signer {quote(name, 120)} {what}",
         reason="TrustInvalid",
-        hint="give PEM: a public key on P-256, P-384 or P-521, or certificates",
+        hint=hint,
     )

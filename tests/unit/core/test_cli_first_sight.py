@@ -10,7 +10,9 @@ import pytest
 import made_models
 from pedigree.cli import main
 from pedigree.cli.explain_command import definition, topics
+from pedigree.cli.plain_words import related_to
 from pedigree.cli.render import counted
+from pedigree.lineage.classes import LineageClass
 
 
 def _out(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -37,7 +39,7 @@ def test_findings_and_signatures_are_counted_before_they_are_told(
     lines = _out(["examine", str(tmp_path)], capsys).splitlines()
     assert "signatures   0 valid of 1" in lines
     (told,) = [line for line in lines if line.startswith("findings ")]
-    assert told.startswith("findings     1 Error, ")
+    assert told.startswith("findings     2 Error, ")
     assert told.endswith(" Warning")
 
 
@@ -85,3 +87,23 @@ def test_one_thing_is_not_told_as_several() -> None:
         "1 reference",
         "2 references",
     ]
+
+
+def test_a_verdict_and_its_reference_make_a_phrase() -> None:
+    assert [related_to(lineage, "x") for lineage in LineageClass][:3] == [
+        "Identical to x",
+        "Derived from x",
+        "CommonAncestor with x",
+    ]
+
+
+def test_the_same_weights_are_identical_to_and_not_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, known = str(tmp_path / "model"), str(tmp_path / "known")
+    made_models.write(Path(model), made_models.llama(1))
+    assert main(["registry", "add", "--registry", known, "base", model]) == 0
+    capsys.readouterr()
+    text = _out(["scan", "--registry", known, model], capsys)
+    assert "Identical to base: the closest of all" in text
+    assert "1 reference: 1 compared" in text

@@ -119,3 +119,17 @@ def test_equal_sets_have_equal_digests_and_others_do_not() -> None:
     digests = {trust.digest for trust in [*others, Trust.of([key, house])]}
     assert len(digests) == 7
     assert Trust.of([]).digest == NOBODY.digest
+
+
+def test_each_mistake_in_whom_to_trust_says_what_to_do_about_it(tmp_path: Path) -> None:
+    key = TrustedKey.from_pem("acme", KEY)
+    (tmp_path / "notes.txt").write_bytes(b"")
+    with pytest.raises(ConfigError) as twice:
+        Trust.of([key, key])
+    with pytest.raises(ConfigError) as other:
+        read_trust(tmp_path)
+    with pytest.raises(ConfigError) as nowhere:
+        read_trust(tmp_path / "nowhere")
+    assert twice.value.hint == "give each signer a name of its own"
+    assert "NAME.pub" in str(other.value.hint)
+    assert "NAME.pub" in str(nowhere.value.hint)
