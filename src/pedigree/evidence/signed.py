@@ -78,14 +78,17 @@ def merge_signatures(
     """What is known after one more look, perhaps at another copy of the same files.
 
     A copy without its signature, or with a broken one, does not undo that the same
-    files were seen validly signed; but a new set of trusted signers does.
+    files were seen validly signed; but a new set of trusted signers does.  Nor does a
+    broken one speak against files that were seen without it: whoever makes a copy could
+    so have those of others refused.
     """
     if now is None:
         return before
     if before is None or before.trust != now.trust:
         return now
     kept = [item for item in before.found if item.valid]
-    found = sorted(dict.fromkeys((*now.found, *kept)), key=lambda item: not item.valid)
+    seen = [item for item in now.found if item.valid or item in before.found]
+    found = sorted(dict.fromkeys((*seen, *kept)), key=lambda item: not item.valid)
     return Signatures(now.trust, tuple(found[:SIGNATURES_MAX]))
 
 

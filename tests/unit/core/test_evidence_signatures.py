@@ -108,8 +108,7 @@ def test_signatures_that_cannot_be_read_make_evidence_unreadable() -> None:
 def test_a_copy_without_signature_does_not_undo_a_valid_one() -> None:
     before = Signatures(TODAY, (GOOD,))
     assert merge_signatures(before, Signatures(TODAY)) == before
-    merged = merge_signatures(before, Signatures(TODAY, (BAD,)))
-    assert merged == Signatures(TODAY, (GOOD, BAD))
+    assert merge_signatures(before, Signatures(TODAY, (BAD,))) == before
     assert merge_signatures(before, None) == before
     assert merge_signatures(before, before) == before
 
@@ -125,6 +124,17 @@ def test_a_broken_signature_is_not_kept_and_others_end_somewhere() -> None:
     assert merged is not None
     assert len(merged.found) == SIGNATURES_MAX
     assert all(item.valid for item in merged.found)
+
+
+def test_a_broken_signature_of_another_copy_speaks_against_nobody() -> None:
+    """Else whoever copies a model could have that of others refused."""
+    unsigned, broken = Signatures(TODAY), Signatures(TODAY, (BAD,))
+    assert merge_signatures(unsigned, broken) == unsigned
+    assert merge_signatures(merge_signatures(broken, unsigned), broken) == unsigned
+    assert merge_signatures(broken, broken) == broken
+    assert merge_signatures(broken, Signatures(TODAY, (GOOD,))) == (
+        Signatures(TODAY, (GOOD,))
+    )
 
 
 def test_another_set_of_signers_undoes_what_was_known() -> None:
