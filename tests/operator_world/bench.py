@@ -27,6 +27,9 @@ SYSTEM = "pedigree-system"
 ACCESS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding")
 GROUP, VERSION = "pedigree.dev", "v1alpha1"
 WAIT_S = 40.0
+EACH_WAIT_S = 5.0
+"""More for each model that earlier tests left: all of them may be read and compared
+again first, on a machine that is busy with other things."""
 POLL_S = 0.05
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
 
@@ -231,9 +234,11 @@ class Bench:
         look: Callable[[], Any],
         wanted: Callable[[Any], Any],
         what: str,
-        timeout_s: float = WAIT_S,
+        timeout_s: float | None = None,
     ) -> Any:
         """Look again and again until what is seen is as wanted."""
+        if timeout_s is None:
+            timeout_s = WAIT_S + EACH_WAIT_S * len(self.evidences())
         deadline = time.monotonic() + timeout_s
         seen = None
         while True:
