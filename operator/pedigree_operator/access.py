@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pedigree.policy.subject import (
+    BOUND,
     SubjectModel,
     credentials_secret,
     scope_of,
@@ -37,6 +38,11 @@ class Access:
     def scope(self) -> str:
         """For whom it is true what this access finds."""
         return scope_of(self.uri, self.namespace, self.secret)
+
+    @property
+    def confined_to(self) -> str:
+        """The namespace that what it finds counts in; empty for everywhere."""
+        return self.namespace if self.uri.partition("://")[0] in BOUND else ""
 
     def __str__(self) -> str:
         return f"{self.uri} with {self.scope}" if self.scope else self.uri

@@ -140,11 +140,16 @@ class Lineages:
                 return
 
     def _ways_to(self, evidence: Evidence) -> Iterator[Access]:
-        """Accesses that led to a model; a Secret only while an object names it."""
+        """Accesses that led to a model; a Secret only while an object names it.
+
+        Only those whose examination is about this very evidence: what a namespace's
+        own registry shows never counts everywhere, however often it is read.
+        """
         used = self._index.accesses()
         for seen in evidence.resolutions:
             access = access_by(seen.uri, seen.scope)
-            if not seen.scope or access in used:
+            named = not seen.scope or access in used
+            if named and access.confined_to == evidence.confined_to:
                 yield access
 
     def _examine_again(

@@ -14,7 +14,6 @@ from typing import Protocol
 from pedigree.digests import Digest
 from pedigree.errors import PedigreeError
 from pedigree.evidence import Evidence, Resolution
-from pedigree.policy.subject import BOUND
 from pedigree.refs import ModelRef, Scheme, parse
 from pedigree.registry.store import within
 from pedigree.sources import SourceSettings, resolve_identity
@@ -186,7 +185,7 @@ class Sourcing:
 
     async def _examine(self, scheme: Scheme, access: Access) -> Examined:
         """Examine, and say for whom what was found is true."""
-        confined_to = access.namespace if scheme in BOUND else ""
+        confined_to = access.confined_to
         if scheme is Scheme.PVC and self._volumes is not None:
             result = await self._volumes.examine(access)
         else:

@@ -120,6 +120,21 @@ def test_a_model_is_not_read_again_for_nothing() -> None:
     assert lookups.examined == []
 
 
+def test_a_registry_of_a_namespace_is_not_read_for_what_counts_everywhere() -> None:
+    uri, at = "oci://lying.example/model@sha256:" + "a" * 64, "2026-11-23T11:59:00Z"
+    lying = Resolution(uri, uri, "i", at, "team")
+    found = _seen(None)
+    found = replace(found, resolutions=(lying, *found.resolutions))
+    index = _index(found)
+    model = {"name": "base", "source": {"uri": uri}}
+    name = Key(Kind.MODEL_DEPLOYMENT, "team", "chat")
+    index.update(name, None, deployment(models=[model]))
+    assert access_by(uri, "team") in index.accesses()
+    lookups = _Lookups()
+    asyncio.run(_lineages(index, lookups).refresh(KEY))
+    assert lookups.examined == [access_by(URI, "")]
+
+
 def test_looking_again_has_an_end_and_waits_for_a_source_that_fails() -> None:
     lookups = _Lookups()
     lineages = _lineages(_index(_seen(None)), lookups)
