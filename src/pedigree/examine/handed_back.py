@@ -167,8 +167,8 @@ def join(answer: HandedBack, parts: Sequence[bytes]) -> Fingerprint | None:
 
 def _digest(text: object) -> Digest:
     try:
-        return Digest.parse(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError, AttributeError):
+        return Digest.parse(text)
+    except ValueError:
         _refuse("digest", text, "sha256: and 64 hex digits")
 
 
