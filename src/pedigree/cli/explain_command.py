@@ -15,7 +15,14 @@ from typing import Any
 
 from pedigree.cli.failure import EXIT_OK
 from pedigree.cli.findings import control_lines
-from pedigree.cli.plain_words import CLASSES, CONTEXT_NOTE, FORENSICS, SIGNALS, TESTS
+from pedigree.cli.plain_words import (
+    CLASSES,
+    CONTEXT_NOTE,
+    FORENSICS,
+    RELATIONS,
+    SIGNALS,
+    TESTS,
+)
 from pedigree.cli.render import print_json, print_table
 from pedigree.errors import ConfigError, quote
 
@@ -30,8 +37,9 @@ class Topic:
 
     Attributes:
         name: As it is asked for.
-        kind: ``test``, ``forensics``, ``verdict``, ``context``, ``finding``,
-            ``reason`` (of a policy's verdict), ``control`` or ``licence``.
+        kind: ``test``, ``forensics``, ``relation`` (kind of descent), ``verdict``,
+            ``context``, ``finding``, ``reason`` (of a policy's verdict), ``control``
+            or ``licence``.
         plain: In plain words.
         module: Whose docstring has the definition; empty if there is none.
         more: What else there is to say, as lines.
@@ -49,6 +57,7 @@ def topics() -> dict[str, Topic]:
     found = [
         *(Topic(n, "test", w.plain, w.module) for n, w in TESTS.items()),
         *(Topic(n, "forensics", w.plain, w.module) for n, w in FORENSICS.items()),
+        *(Topic(str(name), "relation", plain) for name, plain in RELATIONS.items()),
         *(Topic(str(name), "verdict", plain) for name, plain in CLASSES.items()),
         *(
             Topic(name, "context", f"{plain} {CONTEXT_NOTE}", module)
@@ -125,10 +134,10 @@ def register(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "explain",
         help="say what a test, a verdict, a signal, a finding or a control is",
-        description="Say in plain words what a test, a verdict or a context signal is, "
-        "then how it is defined; of a finding what to do about it and which controls "
-        "it is evidence for; of a control which findings count for it; of a licence "
-        "what it asks of derivatives. Without a name, list what can be explained.",
+        description="Say in plain words what a test, a verdict, a kind of descent or "
+        "a context signal is, then how it is defined; of a finding what to do about it "
+        "and which controls it is evidence for; of a control which findings count for "
+        "it; of a licence what it asks of derivatives. Without a name, list all.",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", default=None)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -160,7 +169,7 @@ def _asked(name: str, found: dict[str, Topic]) -> Topic:
     folded = {topic.casefold(): topic for topic in found}
     if name.casefold() in folded:
         return found[folded[name.casefold()]]
-    near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)
     meant = ", ".join(folded[word] for word in near)
     raise ConfigError(
         f"there is nothing called {quote(name, 80)} to explain",
@@ -182,7 +191,10 @@ def _list(found: dict[str, Topic], *, as_json: bool) -> None:
         return
     print_table(
         ("name", "kind", "in plain words"),
-        [(topic.name, topic.kind, topic.plain) for topic in found.values()],
+        [
+            (topic.name, topic.kind, topic.plain.removesuffix(f" {CONTEXT_NOTE}"))
+            for topic in found.values()
+        ],
     )
 
 

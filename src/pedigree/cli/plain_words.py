@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pedigree.lineage.classes import LineageClass
+from pedigree.lineage.findings import Relation
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,36 @@ CLASSES: Mapping[LineageClass, str] = {
     LineageClass.INCONCLUSIVE: "The tests could not be run, and the reason says why. "
     "It counts as no answer, not as a good one.",
 }
+
+RELATIONS: Mapping[Relation, str] = {
+    Relation.COPY: "The same weights in the same places.",
+    Relation.ADAPTER: "One is a low-rank adapter that was trained on top of the other, "
+    "or on a relative of it.",
+    Relation.REARRANGED: "The same tensors, at other places in the model.",
+    Relation.UPCYCLED: "Several experts of a layer were made from one feed-forward "
+    "block of the other.",
+    Relation.DEPTH_UPSCALED: "The layers of the other, some of them more than once.",
+    Relation.LAYERS_DROPPED: "Some layers of the other are missing.",
+    Relation.LAYERS_REORDERED: "The layers of the other, in another order.",
+    Relation.WIDTH_PRUNED: "The feed-forward blocks have other numbers of neurons.",
+    Relation.PRUNED: "Many more weights are zero than in the other.",
+    Relation.VOCABULARY_CHANGED: "Another tokenizer: embedding rows were added, taken "
+    "away or assigned anew.",
+    Relation.QUANTISED: "Most matrices lie on a coarse lattice of a few bits, near the "
+    "values of the other.",
+    Relation.MERGED: "A combination of the other with further models.",
+    Relation.LORA_MERGED: "The difference of the changed matrices has a low rank, as "
+    "an adapter leaves that was merged into its base.",
+    Relation.LAUNDERED: "Alike only in what permuting, rotating and rescaling cannot "
+    "change, which is how descent would be hidden.",
+    Relation.CONTINUED_PRETRAINING: "The weights of the layers moved by 40% of their "
+    "size or more, as long training moves them. Where it begins is a convention.",
+    Relation.FINE_TUNED: "The weights of the layers moved by less than 40% of their "
+    "size, as tuning moves them. Where tuning ends is a convention.",
+    Relation.PARTIAL_COPY: "Some matrices are equal value by value, the others differ.",
+    Relation.DERIVED: "Related, and no more is known than that.",
+}
+"""Kinds of descent; which numbers tell them is in ``docs/lineage.md``."""
 
 SIGNALS: Mapping[str, tuple[str, str]] = {
     "MFI": (

@@ -18,7 +18,13 @@ from pedigree.cli.models import (
     read_subject,
 )
 from pedigree.cli.progress import count_progress
-from pedigree.cli.render import human_bytes, print_json, print_lines, visible
+from pedigree.cli.render import (
+    counted,
+    human_bytes,
+    print_json,
+    print_lines,
+    visible,
+)
 from pedigree.errors import ArtifactError, ConfigError, quote
 
 if TYPE_CHECKING:
@@ -72,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         size = human_bytes(sum(subject.bytes_read for subject in subjects))
         pairs = len(prints) * (len(prints) - 1) // 2
-        tail = f"{len(prints)} models, {pairs} pairs, {size} read, {seconds:.2f} s"
+        models = counted(len(prints), "model")
+        tail = f"{models}, {counted(pairs, 'pair')}, {size} read, {seconds:.2f} s"
         print_lines(*lines(tree), "", tail)
     for name, error in refused:  # also where the output goes to a program
         text = f"left out {name}: {error.reason}: {error.message}"

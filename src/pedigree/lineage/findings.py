@@ -49,8 +49,6 @@ class Relation(StrEnum):
     """The weights moved a little."""
     PARTIAL_COPY = "PartialCopy"
     """Some matrices are equal value by value, the others differ."""
-    SHAPE_CHANGED = "ShapeChanged"
-    """The sizes differ in a way that has no other name here."""
     DERIVED = "Derived"
     """Related, and no more is known."""
 

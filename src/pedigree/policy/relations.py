@@ -33,7 +33,7 @@ KINDS: Mapping[str, frozenset[str]] = {
 """Declared word, in lower case: kinds of :class:`pedigree.lineage.findings.Relation`
 that fit it."""
 _EQUAL = frozenset({"Copy", "Identical"})
-UNTOLD = frozenset({"", "Derived", "Laundered", "ShapeChanged"})
+UNTOLD = frozenset({"", "Derived", "Laundered"})
 """Kinds that say no more than that there is descent."""
 
 

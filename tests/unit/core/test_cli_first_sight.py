@@ -107,3 +107,17 @@ def test_the_same_weights_are_identical_to_and_not_from(
     text = _out(["scan", "--registry", known, model], capsys)
     assert "Identical to base: the closest of all" in text
     assert "1 reference: 1 compared" in text
+
+
+def test_the_kind_of_descent_that_is_printed_can_be_explained(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = _out(["explain", "finetuned"], capsys)
+    assert text.startswith("FineTuned (relation)\n")
+
+
+def test_the_list_says_what_a_signal_is_and_its_page_that_it_never_decides(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "Context, never decides" not in _out(["explain"], capsys)
+    assert "Context, never decides" in _out(["explain", "MFI"], capsys)
