@@ -9,7 +9,9 @@ asked in turns, so that whatever else the machine does hits all alike:
 ``dry_run``   a review that is decided and not recorded
 ``recorded``  a review that is decided and written to the outbox before the answer
 
-``gate`` is the time inside the server for deciding alone, without HTTP, TLS and thread.
+``gate`` is the time inside the server for deciding alone, without HTTP, TLS and thread;
+``gateFull`` is the same where every evidence has as many findings, claims and matches
+as may be stored.
 
     python bench/admission_latency.py [--requests 2000] [--clients 1 8]
 """
@@ -30,6 +32,7 @@ import tempfile
 import threading
 import time
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,9 @@ from fastapi import Request, Response
 
 from controlplane.certificates import make_ca, make_leaf
 from pedigree import __version__
+from pedigree.evidence import Claim, Finding, Severity
+from pedigree.evidence.room import stored_bytes
+from pedigree.evidence.stored import from_object, to_object
 from pedigree.ledger.delivery import DeliveryStats
 from pedigree.ledger.outbox import Outbox
 from pedigree.serving.sockets import listen
@@ -61,12 +67,38 @@ QUESTIONS = ("bare", "dry_run", "recorded")
 JSON = {"Content-Type": "application/json"}
 
 
-def fill(store: Store) -> None:
+def full(obj: dict[str, Any]) -> dict[str, Any]:
+    """The same evidence with lists of which no more would be stored."""
+    small = from_object(obj)
+    lineage = small.lineage
+    if lineage is None:
+        raise ValueError("evidence without a judgement, wanted one")
+    (match,) = lineage.matches
+    others = (replace(match, reference=f"other-{number}") for number in range(100))
+    note = "a note about one file, of about the length that notes usually have"
+    large = replace(
+        small,
+        findings=tuple(
+            Finding("Note", Severity.INFO, f"file-{number}", note)
+            for number in range(100)
+        ),
+        claims=tuple(
+            Claim("baseModel", f"organisation/model-{number}", "README.md")
+            for number in range(100)
+        ),
+        lineage=replace(lineage, matches=(match, *others)),
+    )
+    made = to_object(large)
+    made["metadata"]["resourceVersion"] = "1"
+    return made
+
+
+def fill(store: Store, *, large: bool = False) -> None:
     """1,000 examined models under 20 policies that all look at them."""
     store.replace(StoreKind.REFERENCE, [reference("llama-a"), reference("gpt2-a")])
+    known = [evidence(f"model-{number}", "llama-a") for number in range(EVIDENCES)]
     store.replace(
-        StoreKind.EVIDENCE,
-        [evidence(f"model-{number}", "llama-a") for number in range(EVIDENCES)],
+        StoreKind.EVIDENCE, [full(each) for each in known] if large else known
     )
     policies = [policy(f"policy-{number}") for number in range(POLICIES)]
     store.replace(StoreKind.CLUSTER_POLICY, policies)
@@ -74,10 +106,10 @@ def fill(store: Store) -> None:
     store.replace(StoreKind.NAMESPACE, [namespace("team-a")])
 
 
-def build(folder: Path) -> tuple[Gate, Metrics, Store, Outbox]:
+def build(folder: Path, *, large: bool = False) -> tuple[Gate, Metrics, Store, Outbox]:
     """The webhook's parts, without an API server to watch."""
     store = Store()
-    fill(store)
+    fill(store, large=large)
     outbox = Outbox(folder / "outbox.db", max_entries=10_000_000)
     stats = DeliveryStats(0, 0.0, 0, 0, 0, 0.0, "")
     metrics = Metrics(store, lambda: stats)
@@ -110,7 +142,7 @@ def serve(folder: Path, port_file: Path) -> None:
 
 
 def body(question: str, number: int) -> bytes:
-    """One review, about 2 KiB; each has a uid of its own, as the outbox demands."""
+    """One review, below 1 KiB; each has a uid of its own, as the outbox demands."""
     obj = model_deployment(f"model-{number % EVIDENCES}")
     asked = review("CREATE", obj, uid=str(uuid.uuid4()), dryRun=question != "recorded")
     return json.dumps(asked).encode()
@@ -170,9 +202,9 @@ def measure(port: int, ca_file: Path, clients: int, requests: int) -> dict[str, 
     }
 
 
-def measure_gate(folder: Path, requests: int) -> dict[str, Any]:
+def measure_gate(folder: Path, requests: int, *, large: bool = False) -> dict[str, Any]:
     """Time to read, decide and render alone, in this process."""
-    gate, *_, outbox = build(folder)
+    gate, *_, outbox = build(folder, large=large)
     times: dict[str, list[float]] = {"dry_run": [], "recorded": []}
     for number in range(-WARM_UP, requests):
         for question in times:
@@ -216,6 +248,8 @@ def bench(clients: list[int], requests: int) -> dict[str, Any]:
                 time.sleep(0.05)
             port = int(port_file.read_text())
             gate = measure_gate(folder, requests)
+            (folder / "full").mkdir()
+            gate_full = measure_gate(folder / "full", requests, large=True)
             over_tls = [
                 measure(port, folder / "ca.crt", count, requests) for count in clients
             ]
@@ -231,7 +265,10 @@ def bench(clients: list[int], requests: int) -> dict[str, Any]:
         "evidences": EVIDENCES,
         "policies": POLICIES,
         "reviewBytes": len(body("recorded", 0)),
+        "evidenceBytes": stored_bytes(evidence("model-0", "llama-a")),
+        "fullEvidenceBytes": stored_bytes(full(evidence("model-0", "llama-a"))),
         "gate": gate,
+        "gateFull": gate_full,
         "overTls": over_tls,
     }
 

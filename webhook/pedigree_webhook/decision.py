@@ -132,5 +132,7 @@ def plain(text: str, limit: int) -> str:
 
     The API server drops warnings with control characters, and names come from outside.
     """
-    one_line = "".join(c if c.isprintable() else " " for c in text)
+    one_line = text
+    if not text.isprintable():  # rare, and letter by letter is slow
+        one_line = "".join(c if c.isprintable() else " " for c in text)
     return one_line if len(one_line) <= limit else one_line[: limit - 3] + "..."
