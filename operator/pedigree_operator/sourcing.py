@@ -79,7 +79,8 @@ class Sourcing:
         volumes: VolumeReader | None = None,
     ) -> None:
         self._command = command
-        self._settings = settings
+        # One connection each: all of them share the client's hundred.
+        self._settings = replace(settings, connections=1)
         self._index = index
         self._recorder = recorder
         self._lineages = lineages

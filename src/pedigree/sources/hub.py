@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from http.cookiejar import DefaultCookiePolicy
 from importlib import import_module
 from typing import Any, NoReturn, cast
 from urllib.parse import quote as quote_url
@@ -88,7 +89,7 @@ def client(settings: SourceSettings, endpoint: str, **more: Any) -> Exchange:
     # error types are taken from whichever module the library's own error comes from.
     module = import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
     return Exchange(
-        session=cast(Session, get_session()),
+        session=cast(Session, _session()),
         client_errors=(
             module.HTTPError,
             module.InvalidURL,
@@ -107,6 +108,17 @@ def client(settings: SourceSettings, endpoint: str, **more: Any) -> Exchange:
         patience=Patience(settings.patience_s),
         **more,
     )
+
+
+def _session() -> Any:
+    """The library's client, of which all requests of this process share one.
+
+    It keeps no cookie: one that a host sets for who has a credential would be sent, and
+    be worth as much, with the requests of who has none.
+    """
+    session = get_session()
+    session.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return session
 
 
 def _exchange(settings: SourceSettings) -> Exchange:

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from artifact_world.web import WebServer, serve
+from artifact_world.web import Handler, WebServer, serve, serve_at
 from artifact_world.weights import matrix, weights
 from pedigree import refs
 from pedigree.digests import sha256
@@ -215,6 +215,29 @@ def test_a_private_address_within_a_public_looking_one_is_private(
 )
 def test_public_addresses_stay_public_also_behind_a_gateway(address: str) -> None:
     check_place("https://host.example/x", (), who="host", resolve=lambda _: [address])
+
+
+class _Remembers(Handler):
+    """Lets in who has the token, and who has the cookie that it gave for it."""
+
+    def respond(self) -> None:
+        headers = self.note()
+        if headers.get("authorization") == "Bearer theirs" or "cookie" in headers:
+            self.ranged(ONE, headers)
+        else:
+            self.answer(401, b"", {})
+
+    def answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        super().answer(status, body, {**headers, "Set-Cookie": "session=1; Path=/"})
+
+
+def test_what_one_credential_opened_is_closed_to_who_has_none() -> None:
+    world = WebServer()
+    with serve_at(_Remembers, world) as port:
+        world.port = port
+        _open(world, credentials={"HTTPS_BEARER_TOKEN": "theirs"})
+        assert _reason(world) == "Unauthorized"
+    assert not [asked for asked in world.asked if "cookie" in asked.headers]
 
 
 def test_private_addresses_are_refused_unless_listed(web: WebServer) -> None:

@@ -24,7 +24,7 @@ from pedigree_operator.credentials import Credentials
 from pedigree_operator.index import Index
 from pedigree_operator.jobs import ExamineCommand, Examined
 from pedigree_operator.kinds import Key, Kind
-from pedigree_operator.lookups import Lookups
+from pedigree_operator.lookups import RESOLVING_MAX, Lookups
 from pedigree_operator.sourcing import Sourcing
 
 CANARY = "hf_CanaryCanaryCanary0123456789"
@@ -35,6 +35,8 @@ ARTIFACT = "oci://registry.example/models/chat:v1"
 MINE = Access(HUB, "team", "hub")
 
 Asked = tuple[str | None, dict[str, str]]
+CLIENT_CONNECTIONS = 100
+"""Of the client that all references share; one namespace must not take all of them."""
 
 
 class Recorded:
@@ -124,6 +126,7 @@ class World:
     ) -> tuple[ModelRef, str]:
         self.asked.append((settings.hub_token, dict(settings.credentials)))
         assert settings.private_hosts == ("minio:9000",)
+        assert settings.connections * RESOLVING_MAX <= CLIENT_CONNECTIONS
         if self.error is not None:
             raise self.error
         return ref, self.identity
