@@ -15,6 +15,7 @@ from typing import Any
 
 from pedigree.digests import Digest
 from pedigree.evidence import Evidence
+from pedigree.evidence.chat_templates import chat_templates
 from pedigree.policy.verdict import Reason
 from pedigree_operator.access import Access, access_in
 from pedigree_operator.conditions import (
@@ -74,7 +75,8 @@ def reconcile_reference(
         text = f"spec.source {error}"
         return ReferencePlan(status=_failed(obj, Reason.REFERENCE_INVALID, text, now))
     if is_done(obj) and is_stored(Digest.parse(obj["status"]["digest"])):
-        return ReferencePlan()
+        known = evidence(Digest.parse(obj["status"]["digest"]), "")
+        return ReferencePlan(status=_templates_only(obj, known))
     state = lookup(access)
     if state.stage is Stage.RESOLVING:
         return ReferencePlan(Resolve(access))
@@ -138,9 +140,22 @@ def _read(obj: Mapping[str, Any], found: Evidence, now: datetime) -> Json:
             "digest": str(found.fingerprint),
             "spec": found.fingerprint_spec,
         }
+        status.update(_templates(found))
         text = f"{found.parameters} parameters in {found.files} files were read"
         condition = Condition(READY, ConditionStatus.TRUE, Progress.RECORDED, text)
     return _patch(obj, status, condition, now)
+
+
+def _templates_only(obj: Mapping[str, Any], found: Evidence | None) -> Json:
+    """What a status lacks that was written before templates were looked at."""
+    if found is None or "chatTemplates" in obj["status"]:
+        return {}
+    return _templates(found)
+
+
+def _templates(found: Evidence) -> Json:
+    digests = chat_templates(found.claims).digests
+    return {} if digests is None else {"chatTemplates": list(digests)}
 
 
 def _patch(

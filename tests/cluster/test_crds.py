@@ -201,7 +201,7 @@ REFUSED: dict[str, tuple[str, Change, str]] = {
         "clusterlineagepolicy",
         lambda o: rule(o).update(pinned={"required": "Always"}),
         "a rule has exactly one of allowedAncestors, deniedAncestors, claims, formats, "
-        "pinned and signature",
+        "pinned, signature and chatTemplate",
     ),
     "a rule with no member": (
         "lineagepolicy",

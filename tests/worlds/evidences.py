@@ -141,7 +141,12 @@ def evidences(
             lambda found: tuple(sorted(found, key=_severity, reverse=True))
         ),
         claims=st.lists(
-            st.builds(Claim, st.sampled_from(["baseModel", "license"]), names, texts),
+            st.builds(
+                Claim,
+                st.sampled_from(["baseModel", "license", "chatTemplate"]),
+                st.one_of(names, st.just(str(sha256(b"template")))),
+                texts,
+            ),
             max_size=most,
         ).map(tuple),
         fingerprint=st.one_of(st.none(), digests()),

@@ -26,6 +26,7 @@ from pedigree.policy.verdict import Action, Reason
 from worlds.evidences import TIME, evidences
 
 NOW = datetime(2026, 1, 2, 4, 0, tzinfo=UTC)
+TEMPLATE = str(sha256(b"template"))
 COMMIT = "0e9e39f249a16976918f6564b8830bc894c89659"
 
 
@@ -182,6 +183,9 @@ def _rules() -> st.SearchStrategy[list[dict[str, Any]]]:
         st.sampled_from(["Always", "ExceptFiles"]).map(
             lambda word: {"pinned": {"required": word}}
         ),
+        st.sampled_from(["Deny", "Warn"]).map(
+            lambda word: {"chatTemplate": {"differsFromAncestor": word}}
+        ),
     )
     return st.lists(body, min_size=1, max_size=3).map(
         lambda bodies: [{"name": f"r{i}", **item} for i, item in enumerate(bodies)]
@@ -251,6 +255,7 @@ def reference_sets() -> st.SearchStrategy[dict[str, Reference]]:
             "trust": st.sampled_from(Trust),
             "fingerprint": st.just(""),
             "family": st.just("other"),
+            "chat_templates": st.sampled_from([(), (TEMPLATE,)]),
         },
     )
     return st.dictionaries(

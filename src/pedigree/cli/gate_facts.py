@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pedigree import __version__
 from pedigree.errors import ArtifactError, ConfigError, PedigreeError, quote
 from pedigree.evidence import Evidence, from_object, to_object
+from pedigree.evidence.chat_templates import chat_templates
 from pedigree.examine import ExamineSettings, examine
 from pedigree.policy.facts import FactState, ModelFacts, failed_facts
 from pedigree.policy.references import Reference, reference_from_object
@@ -85,7 +86,8 @@ class Gatherer:
         """All known models, with their fingerprints.
 
         An object of the same name as a registry entry says what the reference is and
-        how far it is trusted; its fingerprint is taken from the registry.
+        how far it is trusted; its fingerprint is taken from the registry, and its
+        chat templates, which no registry knows, from the object's status.
 
         Raises:
             PedigreeError: One cannot be had; one missing reference could be the very
@@ -107,11 +109,16 @@ class Gatherer:
                 )
         for document in documents:
             reference = reference_from_object(document.obj)
+            templates = reference.chat_templates
             if reference.name not in fingerprints:
-                made = self._fingerprint(document)
+                evidence, made = self._reference(document)
                 fingerprints[reference.name] = made
-            digest = str(fingerprints[reference.name].digest)
-            known[reference.name] = replace(reference, fingerprint=digest)
+                templates = chat_templates(_stored(evidence).claims).digests
+            known[reference.name] = replace(
+                reference,
+                fingerprint=str(fingerprints[reference.name].digest),
+                chat_templates=templates,
+            )
         return known, ReferenceSet(fingerprints)
 
     def facts(
@@ -144,10 +151,9 @@ class Gatherer:
         if fingerprint is not None:
             lineage = scan(fingerprint, references, now=self._now, engine=__version__)
             evidence = replace(evidence, lineage=lineage)
-        # What a cluster stores is bounded; judge exactly that.
-        return from_object(to_object(evidence))
+        return _stored(evidence)
 
-    def _fingerprint(self, document: Document) -> Fingerprint:
+    def _reference(self, document: Document) -> tuple[Evidence, Fingerprint]:
         spec = document.obj.get("spec")
         try:
             uri = source_uri(spec.get("source") if isinstance(spec, dict) else None)
@@ -162,7 +168,7 @@ class Gatherer:
                 f"reference model {uri} of {document.origin} gives no fingerprint: "
                 f"{why}"
             )
-        return fingerprint
+        return evidence, fingerprint
 
     def _examine(self, ref: ModelRef) -> tuple[Evidence, Fingerprint | None]:
         place = self._place(ref)
@@ -187,3 +193,8 @@ class Gatherer:
                     ref, location=str(mount.folder / path.relative_to(mount.path))
                 )
         return ref
+
+
+def _stored(evidence: Evidence) -> Evidence:
+    """What a cluster stores of evidence is bounded; judge exactly that."""
+    return from_object(to_object(evidence))

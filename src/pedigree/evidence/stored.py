@@ -9,6 +9,7 @@ from typing import Any
 
 from pedigree.digests import Digest
 from pedigree.errors import LedgerError, quote
+from pedigree.evidence.chat_templates import CHAT_TEMPLATE, MORE
 from pedigree.evidence.room import (
     FINDINGS_MAX_BYTES,
     SPEC_MAX_BYTES,
@@ -92,16 +93,27 @@ def to_spec(evidence: Evidence) -> dict[str, Any]:
         }
     if evidence.confined_to:
         spec["confinedTo"] = evidence.confined_to
-    claims = [
+    room = SPEC_MAX_BYTES - stored_bytes(spec)
+    spec["claims"] = _stored_claims(evidence.claims, room)
+    return spec
+
+
+def _stored_claims(claims: Sequence[Claim], room: int) -> list[dict[str, Any]]:
+    """The first claims that there is room for; that templates are left out is said."""
+    stored = [
         {
             "field": cut(claim.field, 64),
             "value": cut(claim.value, VALUE_MAX_CHARS),
             "source": cut(claim.source, PATH_MAX_CHARS),
         }
-        for claim in evidence.claims[:CLAIMS_MAX]
+        for claim in claims[:CLAIMS_MAX]
     ]
-    spec["claims"] = fitting(claims, SPEC_MAX_BYTES - stored_bytes(spec))
-    return spec
+    kept = fitting(stored, room)
+    if all(claim.field != CHAT_TEMPLATE for claim in claims[len(kept) :]):
+        return kept
+    more = {"field": CHAT_TEMPLATE, "value": MORE, "source": ""}
+    kept = fitting(stored[: CLAIMS_MAX - 1], room - stored_bytes(more) - 1)
+    return [*kept, more]
 
 
 def _stored_findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:

@@ -19,8 +19,10 @@ from pedigree.policy.claims import claim_causes
 from pedigree.policy.facts import FactState
 from pedigree.policy.signed import signature_causes
 from pedigree.policy.subject import is_pinned
+from pedigree.policy.templates import template_causes
 from pedigree.policy.terms import (
     AllowedAncestors,
+    ChatTemplateRule,
     ClaimsRule,
     DeniedAncestors,
     Format,
@@ -108,6 +110,8 @@ def _rule_causes(
             yield from denied_causes(case, descent, rule)
         case ClaimsRule() if descent is not None:
             yield from claim_causes(case, descent, rule)
+        case ChatTemplateRule() if descent is not None:
+            yield from template_causes(case, evidence, descent, rule)
 
 
 def _invalid(case: Case, evidence: Evidence) -> Iterator[Cause]:

@@ -16,7 +16,12 @@ from pedigree.policy.canonical import stable_digest
 from pedigree.policy.facts import UNSEEN, ModelFacts
 from pedigree.policy.references import Reference
 from pedigree.policy.subject import Subject, SubjectModel
-from pedigree.policy.terms import BrokenPolicy, Policy, SignatureRule
+from pedigree.policy.terms import (
+    BrokenPolicy,
+    ChatTemplateRule,
+    Policy,
+    SignatureRule,
+)
 from pedigree.policy.verdict import Action, PolicyUse
 
 
@@ -45,13 +50,15 @@ def inputs_digest(
         subject: What is judged.
         facts: What is known, by model name.
         policies: Those that take part.
-        references: Known references.
+        references: Known references; their chat templates are not in it unless a policy
+            asks for templates.
         no_match: What happens to what no policy covers.
         expired: Pairs (policy, model) whose freshness has run out.
         trusted_signers: Which signers are trusted; not in it unless a policy asks who
             signed.
     """
-    signed = any(map(_asks_for_signatures, policies))
+    signed = _asks(policies, SignatureRule)
+    templates = _asks(policies, ChatTemplateRule)
     return stable_digest(
         {
             **({"trustedSigners": str(trusted_signers)} if signed else {}),
@@ -62,7 +69,7 @@ def inputs_digest(
             },
             "policies": sorted((_policy(item) for item in policies), key=str),
             "references": sorted(
-                (_reference(item) for item in references.values()), key=str
+                (_reference(item, templates) for item in references.values()), key=str
             ),
             "noMatch": str(no_match),
             "expired": sorted(list(pair) for pair in expired),
@@ -93,9 +100,15 @@ def _model(model: SubjectModel) -> dict[str, Any]:
     }
 
 
-def _asks_for_signatures(policy: Policy | BrokenPolicy) -> bool:
-    return isinstance(policy, Policy) and any(
-        isinstance(rule, SignatureRule) for rule in policy.rules
+def _asks(
+    policies: Sequence[Policy | BrokenPolicy],
+    kind: type[SignatureRule] | type[ChatTemplateRule],
+) -> bool:
+    return any(
+        isinstance(rule, kind)
+        for policy in policies
+        if isinstance(policy, Policy)
+        for rule in policy.rules
     )
 
 
@@ -145,8 +158,11 @@ def _policy(policy: Policy | BrokenPolicy) -> list[Any]:
     ]
 
 
-def _reference(reference: Reference) -> list[Any]:
+def _reference(reference: Reference, templates: bool) -> list[Any]:
+    found = reference.chat_templates
+    told = None if found is None else sorted(found)
     return [
+        *([told] if templates else []),
         reference.name,
         reference.generation,
         str(reference.trust),

@@ -12,6 +12,7 @@ from typing import Any
 from pedigree.digests import Digest
 from pedigree.errors import PolicyError, quote
 from pedigree.evidence import registry_digest
+from pedigree.evidence.chat_templates import TEMPLATES_TOLD_MAX
 
 ALIASES_MAX = 32
 _ADDRESS = re.compile(r"\A(?:hf:|(?:https?:)?//(?:www\.)?(?:huggingface|hf)\.co)/+")
@@ -41,6 +42,8 @@ class Reference:
         trust: How far it is trusted.
         fingerprint: Digest of its fingerprint, or empty as long as there is none.
         generation: Generation of the object; 0 for a registry entry.
+        chat_templates: Digests of its chat templates; None as long as they are not
+            known, as of a registry entry.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Reference:
     trust: Trust = Trust.TRUSTED
     fingerprint: str = ""
     generation: int = 0
+    chat_templates: tuple[str, ...] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,6 +94,7 @@ def reference_from_object(obj: Mapping[str, Any]) -> Reference:
         trust=_trust(spec.get("trust", Trust.TRUSTED)),
         fingerprint=_fingerprint(status),
         generation=generation if isinstance(generation, int) else 0,
+        chat_templates=_chat_templates(status),
     )
 
 
@@ -141,14 +146,30 @@ def _trust(value: object) -> Trust:
 def _fingerprint(status: Mapping[str, Any]) -> str:
     stored = _mapping(status, "fingerprint", "status.")
     text = _text(stored, "status.fingerprint", "digest")
-    if text:
-        try:
-            Digest.parse(text)
-        except ValueError as error:
-            raise PolicyError(
-                str(error), field="status.fingerprint.digest", reason="ReferenceInvalid"
-            ) from None
-    return text
+    return _digest(text, "status.fingerprint.digest") if text else ""
+
+
+def _chat_templates(status: Mapping[str, Any]) -> tuple[str, ...] | None:
+    found = status.get("chatTemplates")
+    if found is None:
+        return None
+    if not isinstance(found, list) or len(found) > TEMPLATES_TOLD_MAX:
+        wanted = f"at most {TEMPLATES_TOLD_MAX}"
+        raise _invalid("status.chatTemplates", "is not a short list", wanted)
+    return tuple(
+        _digest(item, f"status.chatTemplates[{index}]")
+        for index, item in enumerate(found)
+    )
+
+
+def _digest(value: object, field: str) -> str:
+    if not isinstance(value, str):
+        raise _invalid(field, f"is {quote(value, 80)}", "a digest")
+    try:
+        Digest.parse(value)
+    except ValueError as error:
+        raise PolicyError(str(error), field=field, reason="ReferenceInvalid") from None
+    return value
 
 
 def _mapping(obj: Mapping[str, Any], key: str, within: str = "") -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from pedigree.policy.terms import (
     AllowedAncestors,
     Ancestors,
     BrokenPolicy,
+    ChatTemplateRule,
     ClaimsRule,
     DeniedAncestors,
     Enforcement,
@@ -43,6 +44,7 @@ __all__ = [
     "AllowedAncestors",
     "Ancestors",
     "BrokenPolicy",
+    "ChatTemplateRule",
     "ClaimsRule",
     "DeniedAncestors",
     "Enforcement",
@@ -68,6 +70,7 @@ _MEMBERS = (
     "formats",
     "pinned",
     "signature",
+    "chatTemplate",
 )
 _SELECTOR_MAX = 64
 MAX_AGE_MIN = timedelta(minutes=1)
@@ -244,6 +247,13 @@ def _body(name: str, member: str, body: Reader) -> Rule:
         if not allowed:
             body.problem("is empty, wanted at least one format", "allowed")
         return FormatsRule(name, allowed)
+    if member == "chatTemplate":
+        if not body.has("differsFromAncestor"):
+            body.problem("is missing", "differsFromAncestor")
+        either = (Action.DENY, Action.WARN)
+        return ChatTemplateRule(
+            name, body.word("differsFromAncestor", Action.DENY, either)
+        )
     if not body.has("required"):
         body.problem("is missing", "required")
     if member == "signature":

@@ -163,6 +163,19 @@ class SignatureRule:
     unsigned: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ChatTemplateRule:
+    """Models must be served with a chat template of what they descend from.
+
+    Attributes:
+        name: Of the rule.
+        differs: What to do with one that brings another.
+    """
+
+    name: str
+    differs: Action
+
+
 Rule = (
     AllowedAncestors
     | DeniedAncestors
@@ -170,6 +183,7 @@ Rule = (
     | FormatsRule
     | PinnedRule
     | SignatureRule
+    | ChatTemplateRule
 )
 
 

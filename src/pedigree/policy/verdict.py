@@ -51,6 +51,7 @@ class Reason(StrEnum):
     FORMAT_NOT_ALLOWED = "FormatNotAllowed"
     NOT_PINNED = "NotPinned"
     NOT_SIGNED = "NotSigned"
+    TEMPLATE_DIFFERS = "TemplateDiffers"
     DIGEST_MISMATCH = "DigestMismatch"
     ARTIFACT_INVALID = "ArtifactInvalid"
     EVIDENCE_PENDING = "EvidencePending"

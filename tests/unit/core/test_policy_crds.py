@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from pedigree.evidence import Severity
+from pedigree.evidence.chat_templates import TEMPLATES_TOLD_MAX
 from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.policy import durations
 from pedigree.policy.canonical import CLAIMS_DEFAULTS, SPEC_DEFAULTS, spec_digest
@@ -153,6 +154,19 @@ def test_the_crd_and_the_code_know_the_same_words(
     kind: str, path: str, words: type[Any]
 ) -> None:
     assert set(at(kind, path)["enum"]) == {str(word) for word in words}
+
+
+def test_the_rule_on_templates_denies_or_warns_and_a_reference_has_room_for_them() -> (
+    None
+):
+    differs = at("lineagepolicies", f"{RULE}.chatTemplate.differsFromAncestor")
+    assert differs["enum"] == [Action.DENY, Action.WARN]
+    assert (
+        "differsFromAncestor"
+        in at("lineagepolicies", f"{RULE}.chatTemplate")["required"]
+    )
+    templates = at("referencemodels", ".status.chatTemplates")
+    assert templates["maxItems"] == TEMPLATES_TOLD_MAX
 
 
 def test_durations_mean_the_same_in_the_crds_and_in_the_code() -> None:

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from artifact_world.weights import lay_out, matrix, weights
 from pedigree import refs
+from pedigree.evidence.chat_templates import CHAT_TEMPLATE, MORE, TEMPLATES_TOLD_MAX
 from pedigree.examine import ExamineSettings, examine
-from pedigree.examine.safety.template_files import CLAIM, CLAIMS_MAX, template_digest
+from pedigree.examine.safety.template_files import template_digest
 from pedigree.examine.safety.templates import TEMPLATE_MAX_BYTES, look_at
 from pedigree.sources import SourceSettings
 
@@ -263,7 +264,8 @@ def _claims(folder: Path, files: dict[str, bytes]) -> list[tuple[str, str]]:
         settings=ExamineSettings(sources=SourceSettings()),
         now=NOW,
     )
-    return [(c.source, c.value) for c in found.evidence.claims if c.field == CLAIM]
+    claims = found.evidence.claims
+    return [(c.source, c.value) for c in claims if c.field == CHAT_TEMPLATE]
 
 
 def test_the_digest_of_a_template_is_a_claim(tmp_path: Path) -> None:
@@ -298,7 +300,11 @@ def test_named_templates_are_claims_with_their_names(tmp_path: Path) -> None:
 def test_many_templates_leave_room_for_other_claims(tmp_path: Path) -> None:
     named = {str(n): f"{{{{ x{n} }}}}" for n in range(100)}
     config = json.dumps({"chat_template": named}).encode()
-    assert len(_claims(tmp_path, {"tokenizer_config.json": config})) == CLAIMS_MAX
+    found = _claims(tmp_path, {"tokenizer_config.json": config})
+    assert len(found) == TEMPLATES_TOLD_MAX + 1
+    assert found[-1] == ("tokenizer_config.json#4", MORE)
+    few = json.dumps({"chat_template": dict(list(named.items())[:4])}).encode()
+    assert MORE not in str(_claims(tmp_path, {"tokenizer_config.json": few}))
 
 
 def test_line_ends_do_not_change_the_digest_and_words_do() -> None:

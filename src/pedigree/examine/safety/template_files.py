@@ -15,17 +15,15 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from pedigree.errors import ArtifactError, quote
+from pedigree.evidence.chat_templates import CHAT_TEMPLATE, MORE, TEMPLATES_TOLD_MAX
 from pedigree.examine.safety.sightings import Sighting
 from pedigree.examine.safety.texts import Texts
 from pedigree.limits import Limits
 from pedigree.ranges import ModelSource
 from pedigree.tensors.remarks import ERROR, WARNING, Declared
 
-CLAIM = "chatTemplate"
 FILES_MAX = 32
 TEMPLATES_MAX = 64
-CLAIMS_MAX = 4
-"""Of the claims that evidence has room for; a model has one template, rarely three."""
 _READ_MAX_BYTES = 1 << 20
 LOOKED_AT_MAX_CHARS = 512 << 10
 """Of all templates of a model together; three real ones have a fifth of it."""
@@ -59,7 +57,8 @@ def template_facts(
         metadata: What files of weights say of themselves, by path.
 
     Returns:
-        The digest of each template as a declaration, and what was seen.
+        The digest of each template as a declaration, with one more where there are
+        too many to tell, and what was seen.
 
     Raises:
         SourceError: The bytes could not be had.
@@ -86,9 +85,13 @@ def template_facts(
         sightings += _look_at(template.text, template.path)
     sightings += _ambiguous(standard)
     declared = [
-        Declared(CLAIM, digest, _source(template)) for digest, template in found.items()
+        Declared(CHAT_TEMPLATE, digest, _source(template))
+        for digest, template in found.items()
     ]
-    return declared[:CLAIMS_MAX], sightings
+    if len(declared) > TEMPLATES_TOLD_MAX:
+        source = declared[TEMPLATES_TOLD_MAX].source
+        declared[TEMPLATES_TOLD_MAX:] = [Declared(CHAT_TEMPLATE, MORE, source)]
+    return declared, sightings
 
 
 def templates_of(
