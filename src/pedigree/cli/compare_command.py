@@ -27,10 +27,12 @@ from pedigree.cli.heatmap import heatmap
 from pedigree.cli.models import MODEL_HELP, Subject, read_subject, source_settings
 from pedigree.cli.plain_words import CONTEXT_NOTE
 from pedigree.cli.render import human_bytes, print_json, print_lines, print_table
+from pedigree.errors import ArtifactError, quote
 
 if TYPE_CHECKING:
     from pedigree.lineage.context.model import ContextSignal
     from pedigree.lineage.results import Comparison
+    from pedigree.sources import SourceSettings
 
 SCHEMA = "pedigree.dev/compare/v1"
 
@@ -114,11 +116,24 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_NEGATIVE if is_failing([report.found], fail_on) else EXIT_OK
 
 
+def _read(text: str, sources: SourceSettings) -> Subject:
+    """One of the two models; what is wrong with its files says which of them it is."""
+    try:
+        return read_subject(text, sources=sources)
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"model {quote(text, 160)}: {error.message}",
+            reason=error.reason,
+            hint=error.hint,
+            path=error.path,
+        ) from error
+
+
 def _examined(args: argparse.Namespace) -> Report:
     from pedigree.lineage.compare import compare
 
     sources = source_settings(args)
-    a, b = (read_subject(each, sources=sources) for each in (args.a, args.b))
+    a, b = (_read(each, sources) for each in (args.a, args.b))
     started = time.perf_counter()
     found = compare(a.fingerprint, b.fingerprint)
     compared = time.perf_counter()

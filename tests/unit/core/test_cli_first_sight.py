@@ -121,3 +121,14 @@ def test_the_list_says_what_a_signal_is_and_its_page_that_it_never_decides(
 ) -> None:
     assert "Context, never decides" not in _out(["explain"], capsys)
     assert "Context, never decides" in _out(["explain", "MFI"], capsys)
+
+
+@pytest.mark.parametrize("wrong", ["first", "second"])
+def test_of_two_models_the_one_that_cannot_be_read_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    for name in ("first", "second"):
+        made_models.write(tmp_path / name, made_models.llama(1))
+    (tmp_path / wrong / "model.safetensors").write_bytes(b"nothing of weights")
+    assert main(["compare", str(tmp_path / "first"), str(tmp_path / "second")]) == 3
+    assert f"error: model '{tmp_path / wrong}': " in capsys.readouterr().err
