@@ -59,12 +59,28 @@ class Reader:
         )
         return ""
 
-    def word(self, key: str, default: _Word, allowed: tuple[_Word, ...] = ()) -> _Word:
-        """A field that is one of a few words; the default when absent or wrong."""
+    def word(
+        self,
+        key: str,
+        default: _Word,
+        allowed: tuple[_Word, ...] = (),
+        *,
+        required: bool = False,
+    ) -> _Word:
+        """A field that is one of a few words; the default when absent or wrong.
+
+        Args:
+            key: Name of the field.
+            default: Also says which words there are, if ``allowed`` does not.
+            allowed: The words.
+            required: Whether its absence is a problem.
+        """
         value = self.raw(key)
-        if value is None:
-            return default
         known = allowed or tuple(type(default))
+        if value is None:
+            if required:
+                self.problem(f"is missing, wanted {_either(known)}", key)
+            return default
         for word in known:
             if value == word.value:
                 return word

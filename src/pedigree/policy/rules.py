@@ -189,9 +189,7 @@ def _selector(selector: Reader) -> LabelSelector:
 
 def _requirement(expression: Reader) -> Requirement:
     key = expression.text("key")
-    if not expression.has("operator"):
-        expression.problem("is missing", "operator")
-    operator = expression.word("operator", Operator.EXISTS)
+    operator = expression.word("operator", Operator.EXISTS, required=True)
     values = expression.texts("values", _SELECTOR_MAX)
     if operator in (Operator.IN, Operator.NOT_IN) and not values:
         expression.problem(f"is empty, wanted some for {operator}", "values")
@@ -248,23 +246,19 @@ def _body(name: str, member: str, body: Reader) -> Rule:
             body.problem("is empty, wanted at least one format", "allowed")
         return FormatsRule(name, allowed)
     if member == "chatTemplate":
-        if not body.has("differsFromAncestor"):
-            body.problem("is missing", "differsFromAncestor")
         either = (Action.DENY, Action.WARN)
-        return ChatTemplateRule(
-            name, body.word("differsFromAncestor", Action.DENY, either)
-        )
-    if not body.has("required"):
-        body.problem("is missing", "required")
+        action = body.word("differsFromAncestor", Action.DENY, either, required=True)
+        return ChatTemplateRule(name, action)
     if member == "signature":
         return SignatureRule(
             name,
-            body.word("required", SignatureRequirement.ALWAYS),
+            body.word("required", SignatureRequirement.ALWAYS, required=True),
             signers=body.texts("signers", ENTRIES_MAX),
             ignored=body.texts("allowIgnoredPaths", ENTRIES_MAX),
             unsigned=body.texts("allowUnsignedFiles", ENTRIES_MAX),
         )
-    return PinnedRule(name, body.word("required", PinnedRequirement.ALWAYS))
+    pinned = body.word("required", PinnedRequirement.ALWAYS, required=True)
+    return PinnedRule(name, pinned)
 
 
 def _ancestors(body: Reader) -> Ancestors:
