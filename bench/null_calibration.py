@@ -26,7 +26,8 @@ For every test with a permutation null and every pair of architectures:
     (``bench.null_tail``), on cells of real models.
 
 The inflation factor is median(x^2) / 0.4549, with x the normal quantile of the reported
-p-value; ``inflationOfZ`` is the same of Z itself.
+p-value; ``inflationOfZ`` is the same of Z itself.  Prints one JSON document, and a
+table of it to standard error.
 """
 
 from __future__ import annotations
@@ -87,9 +88,11 @@ def main() -> int:
         for name in MADE
         if args.draws
     }
+    text = json.dumps(document, indent=1)
     if args.out:
-        args.out.write_text(json.dumps(document, indent=1) + "\n")
-    print(_table(document))
+        args.out.write_text(text + "\n")
+    print(text)
+    print(_table(document), file=sys.stderr)
     return 0
 
 
