@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,13 +132,14 @@ def _nvfp4(folder: Path, weights: Weights) -> None:
 
 
 def _int4(folder: Path, weights: Weights) -> None:
-    """As compressed-tensors stores ``W4A16``: groups of 128, no zero points."""
+    """As compressed-tensors stores ``W4A16``: groups up to 128, no zero points."""
     parts = {}
     for name, values in weights.items():
         if not _is_layer(name, values):
             parts[name] = stored(values.astype(ml_dtypes.bfloat16))
             continue
-        groups = values.reshape(len(values), -1, 128)
+        size = math.gcd(128, values.shape[1])
+        groups = values.reshape(len(values), -1, size)
         most = np.abs(groups).max(axis=2)
         scale = (most / 7.5).astype(ml_dtypes.bfloat16)
         steps = groups / scale.astype(np.float32)[..., None]
