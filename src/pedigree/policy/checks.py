@@ -117,7 +117,9 @@ def _rule_causes(
 def _invalid(case: Case, evidence: Evidence) -> Iterator[Cause]:
     errors = [item for item in evidence.findings if item.severity is Severity.ERROR]
     for finding in errors[:_FINDINGS_TOLD]:
-        at = f" in {quote(finding.path, 120)}" if finding.path else ""
+        place = quote(finding.path, 120)
+        told = not finding.path or place in finding.message
+        at = "" if told else f" in {place}"
         yield case.fails(
             Reason.ARTIFACT_INVALID,
             f"{case.who} is not sound: {finding.reason}{at}: {finding.message}; its "

@@ -406,6 +406,15 @@ def test_an_unsound_artifact_is_denied_with_the_finding_in_words() -> None:
     )
 
 
+def test_a_finding_that_names_its_file_is_told_without_naming_it_again() -> None:
+    told = dataclasses.replace(finding(), message="header of 'model.safetensors' is 9")
+    facts = known(fingerprint=None, lineage=None, findings=(told,))
+    assert ask(facts, policy(ALLOW_GOOD)).message == (
+        "model 'base' is not sound: HeaderTooLarge: header of 'model.safetensors' is "
+        "9; its publisher must correct the files"
+    )
+
+
 # ---- evidence that is missing, late, old
 
 
