@@ -36,6 +36,8 @@ from pedigree_operator.recorder import Recorder
 
 RECORD_RETRY_FIRST_S = 1.0
 RECORD_RETRY_MAX_S = 60.0
+NEVER_TAKEN = frozenset({400, 413, 422})
+"""How the API server answers to an object that it refuses for what is in it."""
 
 log = logging.getLogger(__name__)
 
@@ -206,12 +208,21 @@ class Sourcing:
         """Record evidence, however long the API server is away.
 
         It was dear to get, and its loss would be told as a failure of the model.
+
+        Raises:
+            PedigreeError: The API server will never take it (``EvidenceRefused``);
+                others need the room of this examination.
         """
         wait_s = RECORD_RETRY_FIRST_S
         while True:
             try:
                 await self._recorder.record(evidence)
             except ClusterError as error:
+                if error.status in NEVER_TAKEN:
+                    raise PedigreeError(
+                        f"evidence of {evidence.digest} cannot be recorded: {error}",
+                        reason="EvidenceRefused",
+                    ) from error
                 log.warning("evidence is not recorded yet: %s", error)
                 await asyncio.sleep(max(wait_s, error.retry_after_s or 0.0))
                 wait_s = min(2 * wait_s, RECORD_RETRY_MAX_S)

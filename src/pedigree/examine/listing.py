@@ -22,6 +22,8 @@ from pedigree.tensors.opening import OPENERS
 from pedigree.tensors.remarks import ERROR, WARNING, Remark
 
 _CHUNK_BYTES = 8 << 20
+SIZE_MAX_BYTES = 2**53 - 1
+"""Of all files: what JSON can tell exactly, and the API server takes."""
 HEAD_BYTES = 512
 """First bytes of a file that are kept: a tar archive shows itself at byte 257."""
 HELD_FILE_MAX_BYTES = 4 << 20
@@ -69,7 +71,8 @@ def list_model(source: ModelSource, progress: Progress | None = None) -> Listing
     """Hash every file of a model whose digest the source does not state.
 
     Raises:
-        SourceRefused: Every file is one that is ignored (``EmptyFolder``).
+        SourceRefused: Every file is one that is ignored (``EmptyFolder``), or sizes
+            that a place states are more than evidence can tell (``LimitExceeded``).
         SourceError: The bytes could not be had.
     """
     entries = [entry for entry in source.files() if not is_ignored(entry.path)]
@@ -77,6 +80,11 @@ def list_model(source: ModelSource, progress: Progress | None = None) -> Listing
         raise SourceRefused(
             f"{quote(str(source.ref))} holds nothing but version control",
             reason="EmptyFolder",
+        )
+    if sum(entry.size for entry in entries) > SIZE_MAX_BYTES:
+        raise SourceRefused(
+            f"{quote(str(source.ref))} says that it has over {SIZE_MAX_BYTES} bytes",
+            reason="LimitExceeded",
         )
     total = sum(entry.size for entry in entries if entry.digest is None)
     done = 0

@@ -20,12 +20,13 @@ from pedigree.evidence import Evidence, Resolution
 from pedigree.refs import ModelRef
 from pedigree.sources import SourceSettings
 from pedigree_operator.access import Access, sources_in
+from pedigree_operator.cluster import ClusterError
 from pedigree_operator.credentials import Credentials
 from pedigree_operator.index import Index
 from pedigree_operator.jobs import ExamineCommand, Examined
 from pedigree_operator.kinds import Key, Kind
 from pedigree_operator.lookups import RESOLVING_MAX, Lookups
-from pedigree_operator.sourcing import Sourcing
+from pedigree_operator.sourcing import NEVER_TAKEN, Sourcing
 
 CANARY = "hf_CanaryCanaryCanary0123456789"
 OURS = "hf_OperatorsOwnToken987654321"
@@ -44,10 +45,13 @@ class Recorded:
 
     def __init__(self) -> None:
         self.evidence: list[Evidence] = []
+        self.refusals: list[int] = []
         self.withdrawn: list[tuple[str, str, str]] = []
         self.seen: list[Resolution] = []
 
     async def record(self, found: Evidence) -> None:
+        if self.refusals:
+            raise ClusterError("spec is invalid", status=self.refusals.pop())
         self.evidence.append(found)
 
     async def withdraw(self, uri: str, identity: str, scope: str) -> None:
@@ -307,3 +311,24 @@ def test_a_source_that_never_answers_holds_up_no_end_of_the_process() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=20
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "told\n", "")
+
+
+@pytest.mark.parametrize("status", sorted(NEVER_TAKEN))
+def test_evidence_that_the_api_server_never_takes_holds_up_nobody(
+    world: World, status: int
+) -> None:
+    world.recorder.refusals = [status]
+    with pytest.raises(PedigreeError) as caught:
+        world.run(world.sourcing.examine(Access(HUB)))
+    assert caught.value.reason == "EvidenceRefused"
+    assert world.recorder.evidence == []
+
+
+@pytest.mark.parametrize("status", [0, 403, 409, 429, 503])
+def test_evidence_is_recorded_when_the_api_server_is_back(
+    world: World, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sourcing, "RECORD_RETRY_FIRST_S", 0.01)
+    world.recorder.refusals = [status]
+    world.run(world.sourcing.examine(Access(HUB)))
+    assert len(world.recorder.evidence) == 1
