@@ -44,11 +44,13 @@ LABEL org.opencontainers.image.title="Pedigree" \
 COPY --from=build /opt/pedigree /opt/pedigree
 COPY --from=build /src/LICENSE /usr/share/doc/pedigree/LICENSE
 # Modules are imported from where they are installed and never from the working folder;
-# nothing is written beside them; what is logged is seen at once.
+# nothing is written beside them; what is logged is seen at once. Matrices are small: a
+# pool of one thread for each core of the node would only wait for the others.
 ENV PATH=/opt/pedigree/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONSAFEPATH=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    OPENBLAS_NUM_THREADS=1 \
     HOME=/tmp
 WORKDIR /
 # By number: Kubernetes cannot tell that a named user is not root.

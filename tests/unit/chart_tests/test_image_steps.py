@@ -113,6 +113,19 @@ def test_packages_come_as_wheels_and_leave_no_cache() -> None:
     assert all("--only-binary=:all:" in text for text in installs)
 
 
+def test_numerics_start_no_threads_for_the_cores_of_a_node() -> None:
+    setting = environment(RUNTIME)["OPENBLAS_NUM_THREADS"]
+    code = "import os, numpy; print(len(os.listdir('/proc/self/task')))"
+    started = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": setting},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(started.stdout) == 1
+
+
 def test_python_imports_nothing_from_the_working_folder_and_writes_no_bytecode() -> (
     None
 ):
