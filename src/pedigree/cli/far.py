@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pedigree.cli.passing import passing_cache
 from pedigree.cli.render import human_bytes
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="keep what is received of far models there, and take up from it after an "
-        "interruption (PEDIGREE_CACHE; by default nothing is kept)",
+        "interruption (PEDIGREE_CACHE; by default only while the command runs)",
     )
     parser.add_argument(
         "--offline",
@@ -58,6 +59,8 @@ def with_options(
     if (folder := getattr(args, "cache", None)) is not None:
         kept = settings.cache or CacheSettings(folder=folder)
         settings = replace(settings, cache=replace(kept, folder=folder))
+    elif settings.cache is None and not settings.offline:
+        settings = replace(settings, cache=passing_cache())
     if (memory := getattr(args, "memory", None)) is not None:
         settings = replace(settings, limits=memory_limits(memory, settings.limits))
     return settings
