@@ -91,6 +91,7 @@ def test_the_cache_folder_is_named_after_the_pinned_versions(
         "kubernetes-v1.37.2_etcd-v3.7.0",
         "kwok-v0.8.0",
         "helm-v4.3.1",
+        "registry-v3.1.2",
     }
 
 
