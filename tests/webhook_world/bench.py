@@ -2,12 +2,15 @@
 """The webhook as a process of its own, for a control plane to ask."""
 
 import base64
+import json
 import os
 import socket
+import sqlite3
 import ssl
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +99,22 @@ class Webhook:
 
     def metric(self, name: str, **labels: str) -> float:
         return sum_of(self.get("/metrics")[1], name, **labels)
+
+    def entries(self, namespace: str) -> list[Object]:
+        """Ledger entries about the ModelDeployments of a namespace, in order.
+
+        Other namespaces come and go meanwhile, and their ends are written down too.
+        """
+        path = self.folder / "webhook-outbox.db"
+        with closing(sqlite3.connect(path)) as database:
+            rows = database.execute("SELECT body FROM entries ORDER BY id").fetchall()
+        found = [json.loads(row[0]) for row in rows if row[0]]
+        return [
+            entry
+            for entry in found
+            if entry["object"]["namespace"] == namespace
+            and entry["object"]["kind"] == "ModelDeployment"
+        ]
 
     def serial(self) -> int:
         """Serial number of the certificate that a new connection gets."""
