@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,9 @@ def main() -> int:
         if options.keep and use_atheris:
             row["kept"] = keep(target, work)
         rows[name] = row
+    if options.work is None:
+        with suppress(OSError):  # what it found or kept stays
+            work.rmdir()
     total = sum(row["executions"] for row in rows.values())
     # A process that ended otherwise than by itself has looked at less than it says.
     broken = sum(
