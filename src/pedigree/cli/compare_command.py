@@ -235,8 +235,12 @@ def _print_context(signals: tuple[ContextSignal, ...]) -> None:
 
 def describe(subject: Subject) -> str:
     """One line about a model."""
+    from pedigree.lineage.results import NotRun
+
     made = subject.fingerprint
     family = made.architecture or f"unknown architecture ({made.reason})"
+    if made.reason == NotRun.ADAPTER_WEIGHTS:
+        family = "an adapter"
     return (
         f"{subject.name}: {family}, {made.parameters:,} weights, "
         f"{made.shape.layers} layers of width {made.shape.width}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import made_models
@@ -132,3 +133,21 @@ def test_of_two_models_the_one_that_cannot_be_read_is_named(
     (tmp_path / wrong / "model.safetensors").write_bytes(b"nothing of weights")
     assert main(["compare", str(tmp_path / "first"), str(tmp_path / "second")]) == 3
     assert f"error: model '{tmp_path / wrong}': " in capsys.readouterr().err
+
+
+def test_an_adapter_is_called_one_and_not_a_model_of_unknown_make(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(1)
+    stem = "base_model.model.model.layers.{}.self_attn.q_proj.lora_{}.weight"
+    factors = {
+        stem.format(layer, part): rng.standard_normal(shape).astype(np.float32)
+        for layer in range(2)
+        for part, shape in (("A", (4, 64)), ("B", (64, 4)))
+    }
+    made_models.write(tmp_path / "adapter", factors)
+    made_models.write(tmp_path / "model", made_models.llama(1))
+    main(["compare", str(tmp_path / "adapter"), str(tmp_path / "model")])
+    said = capsys.readouterr().out
+    assert "an adapter" in said
+    assert "unknown architecture" not in said
