@@ -5,11 +5,10 @@ import json
 import os
 import secrets
 import shutil
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from kubernetes import client, config
 from controlplane import ControlPlane
 from controlplane.binaries import ensure
 from controlplane.processes import Process
+from outbox_file import entries_in
 from scraped import get, sum_of
 from stack.chart import render
 
@@ -271,10 +271,7 @@ class Bench:
 
     def entries(self, uid: str) -> list[Json]:
         """Ledger entries about one object, in order, from the outbox's file."""
-        path = self.data / "outbox.db"
-        with closing(sqlite3.connect(path)) as database:
-            rows = database.execute("SELECT body FROM entries ORDER BY id").fetchall()
-        entries = [json.loads(row[0]) for row in rows if row[0]]
+        entries = entries_in(self.data / "outbox.db")
         return [entry for entry in entries if entry["object"]["uid"] == uid]
 
     def events(self, namespace: str, name: str) -> list[tuple[str, str]]:

@@ -2,15 +2,12 @@
 """The webhook as a process of its own, for a control plane to ask."""
 
 import base64
-import json
 import os
 import socket
-import sqlite3
 import ssl
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from controlplane import ControlPlane
 from controlplane.certificates import KeyPair, make_ca, make_leaf, write_private
 from controlplane.ports import Port
 from controlplane.processes import Process
+from outbox_file import entries_in
 from scraped import get, sum_of
 
 HOME = "webhook-test"
@@ -105,13 +103,9 @@ class Webhook:
 
         Other namespaces come and go meanwhile, and their ends are written down too.
         """
-        path = self.folder / "webhook-outbox.db"
-        with closing(sqlite3.connect(path)) as database:
-            rows = database.execute("SELECT body FROM entries ORDER BY id").fetchall()
-        found = [json.loads(row[0]) for row in rows if row[0]]
         return [
             entry
-            for entry in found
+            for entry in entries_in(self.folder / "webhook-outbox.db")
             if entry["object"]["namespace"] == namespace
             and entry["object"]["kind"] == "ModelDeployment"
         ]
