@@ -21,6 +21,7 @@ from pedigree.cli.failure import (
     EXIT_NOTHING_TO_CHECK,
     EXIT_OK,
 )
+from pedigree.cli.far import add_options
 from pedigree.cli.findings import finding_dicts
 from pedigree.cli.models import source_settings
 from pedigree.cli.progress import stage_progress
@@ -71,6 +72,7 @@ def register(subparsers: Any) -> None:
     _add_manifests(parser)
     _add_surroundings(parser)
     add_trust_options(parser)
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -170,7 +172,7 @@ def run(args: argparse.Namespace) -> int:
 
         mounts = [Mount.parse(text) for text in args.mount]
         gatherer = Gatherer(
-            source_settings(), mounts, now, progress, trust=trust_of(args)
+            source_settings(args), mounts, now, progress, trust=trust_of(args)
         )
         judged: list[Judged] = []
         known: dict[str, Reference] = {}

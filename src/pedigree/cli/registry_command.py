@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pedigree.cli import registry_exchange as exchange
 from pedigree.cli.failure import EXIT_NEGATIVE, EXIT_OK
-from pedigree.cli.models import MODEL_HELP, read_subject
+from pedigree.cli.far import add_options
+from pedigree.cli.models import MODEL_HELP, read_subject, source_settings
 from pedigree.cli.render import counted, print_json, print_lines, print_table
 from pedigree.errors import ConfigError, quote
 
@@ -59,6 +60,7 @@ def register(subparsers: Any) -> None:
         help="how much of the model to keep, as for `pedigree fingerprint`",
     )
     add.add_argument("--replace", action="store_true", help="replace what is there")
+    add_options(add)
     _verb(verbs, "list", "list the known models", _list)
     show = _verb(verbs, "show", "show one known model", _show)
     show.add_argument("name", metavar="NAME")
@@ -100,7 +102,8 @@ def _add(args: argparse.Namespace) -> int:
     ]
     registry = Registry.open(args.registry, create=True)
     profile = None if args.profile == "auto" else Profile(args.profile)
-    subject = read_subject(args.model, profile=profile)
+    sources = source_settings(args)
+    subject = read_subject(args.model, profile=profile, sources=sources)
     entry = registry.add(
         args.name,
         subject.fingerprint,

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pedigree.cli.failure import EXIT_NOTHING_TO_CHECK, EXIT_OK
+from pedigree.cli.far import add_options
 from pedigree.cli.models import (
     FINGERPRINT_SUFFIX,
     MODEL_HELP,
     Subject,
     read_subject,
+    source_settings,
 )
 from pedigree.cli.progress import count_progress
 from pedigree.cli.render import (
@@ -29,6 +31,7 @@ from pedigree.errors import ArtifactError, ConfigError, quote
 
 if TYPE_CHECKING:
     from pedigree.lineage.tree import Tree
+    from pedigree.sources import SourceSettings
 
 SCHEMA = "pedigree.dev/tree/v1"
 _MODELS_MAX = 1000
@@ -50,6 +53,7 @@ def register(subparsers: Any) -> None:
         nargs="+",
         help=f"{MODEL_HELP}, or a folder of such folders",
     )
+    add_options(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--dot", action="store_true", help="print a graph for Graphviz")
     form.add_argument("--json", action="store_true", help="print one JSON document")
@@ -63,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     places = [place for text in args.models for place in models_at(text)]
-    subjects, refused = _read(places)
+    subjects, refused = _read(places, source_settings(args))
     prints = {
         name: subject.fingerprint
         for name, subject in zip(unique_names(subjects), subjects, strict=True)
@@ -134,7 +138,7 @@ def unique_names(subjects: Sequence[Subject]) -> list[str]:
 
 
 def _read(
-    places: Sequence[str],
+    places: Sequence[str], sources: SourceSettings
 ) -> tuple[list[Subject], list[tuple[str, ArtifactError]]]:
     """All models that can be read, each once, and why the others cannot."""
     distinct = list(dict.fromkeys(places))
@@ -148,7 +152,7 @@ def _read(
     refused: list[tuple[str, ArtifactError]] = []
     for place in distinct:
         try:
-            subjects.append(read_subject(place, hold=False))
+            subjects.append(read_subject(place, hold=False, sources=sources))
         except ArtifactError as error:
             refused.append((place, error))
     return subjects, refused

@@ -24,6 +24,9 @@ from pedigree.ranges import Usage
 from pedigree.sources import SourceSettings
 from pedigree.sources.settings import MEMORY_LEAST_BYTES
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
+SERVED = "file:///models/llama-a.sft"
+
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedHub]:
@@ -45,7 +48,12 @@ def _asked(hub: SimulatedHub) -> int:
 
 @pytest.mark.parametrize(
     "command",
-    [["examine"], ["fingerprint"], ["compare", "hf://org/model"]],
+    [
+        ["examine"],
+        ["fingerprint"],
+        ["compare", "hf://org/model"],
+        ["tree", str(made_models.EXAMPLES / "llama-a")],
+    ],
     ids=lambda command: command[0],
 )
 def test_a_command_reads_nothing_twice_with_a_cache(
@@ -65,6 +73,58 @@ def test_a_command_reads_nothing_twice_with_a_cache(
     commit = hub.branches["main"]
     pinned = [part.replace("org/model", f"org/model@{commit}") for part in arguments]
     assert main([*pinned, "--offline"]) == 0
+    assert hub.asked == []
+
+
+def test_a_manifest_is_judged_the_same_from_the_cache_alone(
+    hub: SimulatedHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = hub.branches["main"]
+    folder = made_models.write(tmp_path / "other", made_models.llama(6))
+    other = hub.commit({path.name: path.read_bytes() for path in folder.iterdir()})
+    for name, commit in (("approved", base), ("unknown", other)):
+        text = (EXAMPLES / "manifests" / "approved.yaml").read_text()
+        assert SERVED in text
+        text = text.replace(SERVED, f"hf://org/model@{commit}")
+        (tmp_path / f"{name}.yaml").write_text(text)
+    policy = (EXAMPLES / "policies" / "approved-bases.yaml").read_text()
+    policy = policy.replace("references: [gpt2-a]", "references: [llama-a]")
+    policy = policy.replace("deniedAncestors", "allowedAncestors")
+    (tmp_path / "policy.yaml").write_text(policy)
+    known = (EXAMPLES / "policies" / "references.yaml").read_text().partition("---")[0]
+    known = known.replace("file:///models/llama-a", f"hf://org/model@{base}")
+    (tmp_path / "references.yaml").write_text(known)
+    codes = {}
+    for name in ("approved", "unknown"):
+        arguments = [
+            *("gate", "-f", str(tmp_path / f"{name}.yaml"), "--json"),
+            f"--policy={tmp_path / 'policy.yaml'}",
+            f"--reference-models={tmp_path / 'references.yaml'}",
+            f"--cache={tmp_path / 'c'}",
+        ]
+        codes[name] = main(arguments)
+        first = json.loads(capsys.readouterr().out)["objects"]
+        assert _asked(hub) > 0
+        assert main([*arguments, "--offline"]) == codes[name]
+        assert json.loads(capsys.readouterr().out)["objects"] == first
+        assert hub.asked == []
+    assert codes == {"approved": 0, "unknown": 1}
+
+
+def test_a_known_model_is_added_from_the_cache_alone(
+    hub: SimulatedHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commit = hub.branches["main"]
+    kept = []
+    for number, flags in enumerate(([], ["--offline"])):
+        arguments = [
+            *("registry", "add", f"--registry={tmp_path / str(number)}", "--json"),
+            *(f"--cache={tmp_path / 'c'}", "base", f"hf://org/model@{commit}"),
+        ]
+        hub.asked.clear()
+        assert main([*arguments, *flags]) == 0
+        kept.append(json.loads(capsys.readouterr().out)["reference"]["fingerprint"])
+    assert kept[0] == kept[1]
     assert hub.asked == []
 
 
