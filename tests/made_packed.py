@@ -75,6 +75,8 @@ def pack(
     values: NDArray[Any], bits: int, order: tuple[int, ...] | None = None
 ) -> NDArray[Any]:
     """Whole numbers (n, m) to words (n, m * bits / 32), along the last axis."""
+    if bits == 3:
+        return _pack3(values)
     per = 32 // bits
     places = order or tuple(range(per))
     words = np.zeros((values.shape[0], values.shape[1] // per), np.uint32)
@@ -83,6 +85,15 @@ def pack(
             piece = values[:, word * per + which].astype(np.uint32)
             words[:, word] |= piece << np.uint32(place * bits)
     return words.view(np.int32)
+
+
+def _pack3(values: NDArray[Any]) -> NDArray[Any]:
+    """One long whole number for each line, the first value lowest, cut into words."""
+    lines = []
+    for line in values:
+        whole = sum((int(value) & 7) << 3 * at for at, value in enumerate(line))
+        lines.append(whole.to_bytes(len(line) * 3 // 8, "little"))
+    return np.frombuffer(b"".join(lines), "<i4").reshape(len(values), -1)
 
 
 def _is_packed(name: str, values: NDArray[Any]) -> bool:

@@ -1,115 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GPTQ: 2, 4 or 8 bit numbers packed down the inputs, the lowest bits first.
+"""GPTQ: 2, 3, 4 or 8 bit numbers packed down the inputs, the lowest bits first.
 
 ``qweight`` has shape (columns * bits / 32, rows), ``qzeros`` (groups,
-rows * bits / 32).  In the first checkpoint format one less than the zero is stored,
-modulo 2**bits; ``gptq_v2`` stores it as it is.  Source: AutoGPTQ 0.7 and GPTQModel 4,
-their torch linear layers.
+rows * bits / 32).  Numbers of 3 bits do not fit words evenly: 32 of them take three
+words, as one stretch of 96 bits, and the 11th and the 22nd lie across two.  In the
+first checkpoint format one less than the zero is stored, modulo 2**bits; ``gptq_v2``
+stores it as it is.  Source: AutoGPTQ 0.7 and GPTQModel 4, their torch linear layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pedigree.tensors.dtypes import decode
-from pedigree.tensors.layout import Extent, TensorInfo
+from pedigree.tensors.layout import TensorInfo
 from pedigree.tensors.packed_groups import (
     WORD_BITS,
-    check_groups,
-    chunks,
-    extent,
+    GroupCoding,
+    Words,
+    found,
     group_columns,
-    logical,
     parts_of,
-    scaled,
-    stems,
-    words_of,
 )
 
-_BITS = (2, 4, 8)
+_PERIODS = {2: 1, 3: 3, 4: 1, 8: 1}
+"""Bits of a number to the fewest words that hold whole numbers."""
 _GROUP_TYPES = frozenset({"I32", "U32"})
-
-
-@dataclass(frozen=True, slots=True)
-class GptqCoding:
-    """Values of one GPTQ layer.
-
-    Attributes:
-        words: ``qweight``.
-        zeros: ``qzeros``.
-        scales: ``scales``.
-        order: ``g_idx``, if there is one.
-        bits: Of one number.
-        per_group: Consecutive columns of a group where there is no ``order``.
-        zero_shift: What is added to stored zeros.
-    """
-
-    words: TensorInfo
-    zeros: TensorInfo
-    scales: TensorInfo
-    order: TensorInfo | None
-    bits: int
-    per_group: int
-    zero_shift: int
-
-    @property
-    def kind(self) -> str:
-        """Name of the layout."""
-        return f"GPTQ {self.bits} bit"
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the weight."""
-        return self.words.shape[1], self.words.shape[0] * WORD_BITS // self.bits
-
-    def extents(self, lines: NDArray[np.int64]) -> Sequence[Extent]:
-        """All of every part, as rows are strided; nothing for no lines."""
-        if lines.size == 0:
-            return []
-        parts = [self.words, self.zeros, self.scales]
-        if self.order is not None:
-            parts.append(self.order)
-        return [extent(part) for part in parts]
-
-    def decode(
-        self, pieces: Sequence[bytes], lines: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """See :class:`~pedigree.tensors.layout.Coding`."""
-        columns = self.shape[1]
-        values = np.empty((lines.size, columns), np.float32)
-        if lines.size == 0:
-            return values
-        words = words_of(pieces[0], self.words.shape)
-        zeros = words_of(pieces[1], self.zeros.shape)
-        scales = decode(pieces[2], self.scales.dtype).reshape(self.scales.shape)
-        group = self._group(pieces)
-        per, mask = WORD_BITS // self.bits, (1 << self.bits) - 1
-        shifts = np.arange(per, dtype=np.uint32) * np.uint32(self.bits)
-        for part in chunks(lines, columns):
-            some = lines[part]
-            stacked = words[:, some][:, None, :] >> shifts[:, None]  # (words, per, k)
-            numbers = (stacked & np.uint32(mask)).reshape(columns, some.size)
-            shift = (some % per).astype(np.uint32) * np.uint32(self.bits)
-            zero = (zeros[:, some // per] >> shift) + np.uint32(self.zero_shift)
-            values[part] = scaled(
-                numbers.astype(np.int32),
-                (zero & np.uint32(mask)).astype(np.int32),
-                scales[:, some],
-                group,
-            )
-        return values
-
-    def _group(self, pieces: Sequence[bytes]) -> NDArray[np.int64]:
-        columns = self.shape[1]
-        if self.order is None:
-            return np.arange(columns, dtype=np.int64) // self.per_group
-        groups = self.scales.shape[0]
-        return check_groups(pieces[3], self.order.dtype, columns, groups)
 
 
 def find(
@@ -127,19 +47,12 @@ def find(
     Returns:
         Each logical weight with the names of the stored tensors it is made of.
     """
-    found = []
-    for stem in stems(tensors):
-        coding = coding_of(tensors, stem, settings)
-        if isinstance(coding, str):
-            continue
-        parts = (coding.words, coding.zeros, coding.scales, coding.order)
-        found.append(logical(stem, coding.shape, coding, parts))
-    return found
+    return found(tensors, settings, coding_of)
 
 
 def coding_of(
     tensors: Mapping[str, TensorInfo], stem: str, settings: Mapping[str, Any]
-) -> GptqCoding | str:
+) -> GroupCoding | str:
     """The coding of one layer, or why it is none of GPTQ that is read."""
     parts = parts_of(tensors, stem)
     if isinstance(parts, str):
@@ -151,11 +64,16 @@ def coding_of(
             f"shapes {list(words.shape)} of qweight, {list(zeros.shape)} of qzeros and "
             f"{list(scales.shape)} of scales together fit neither GPTQ nor AWQ (GEMM)"
         )
-    bits = next((b for b in _BITS if zeros.shape[1] * WORD_BITS == rows * b), None)
+    bits = next((b for b in _PERIODS if zeros.shape[1] * WORD_BITS == rows * b), None)
     if bits is None:
         return (
-            f"qzeros has {zeros.shape[1]} words for {rows} rows, wanted 2, 4 or 8 bits "
-            "each"
+            f"qzeros has {zeros.shape[1]} words for {rows} rows, wanted 2, 3, 4 or 8 "
+            "bits each"
+        )
+    if words.shape[0] % _PERIODS[bits]:
+        return (
+            f"qweight has {words.shape[0]} words for the numbers of a row, wanted a "
+            f"multiple of {_PERIODS[bits]} for {bits} bits"
         )
     columns = words.shape[0] * WORD_BITS // bits
     order = tensors.get(stem + ".g_idx")
@@ -169,15 +87,45 @@ def coding_of(
     if per_group is None and order is None:
         return f"{columns} columns do not make {groups} groups"
     as_it_is = settings.get("checkpoint_format") == "gptq_v2"
-    return GptqCoding(
+    return GroupCoding(
+        kind=f"GPTQ {bits} bit",
+        shape=(rows, columns),
         words=words,
         zeros=zeros,
         scales=scales,
         order=order,
-        bits=bits,
         per_group=per_group or 1,
-        zero_shift=0 if as_it_is else 1,
+        numbers_of=partial(_down, bits=bits),
+        zeros_of=partial(_along, bits=bits, add=0 if as_it_is else 1),
     )
+
+
+def _down(words: Words, lines: NDArray[np.int64], bits: int) -> NDArray[np.int32]:
+    """Numbers that are packed along the first axis."""
+    period = _PERIODS[bits]
+    stretches = words[:, lines].reshape(-1, period, lines.size)
+    begin = np.arange(period * WORD_BITS // bits) * bits
+    word, shift = begin // WORD_BITS, (begin % WORD_BITS).astype(np.uint32)
+    places = word if period > 1 else slice(None)  # one word is repeated by itself
+    found = stretches[:, places] >> shift[:, None]  # (n, numbers, k)
+    for place in np.flatnonzero(shift + bits > WORD_BITS):
+        after = stretches[:, word[place] + 1]
+        found[:, place] |= after << (WORD_BITS - shift[place])
+    found &= np.uint32((1 << bits) - 1)
+    return found.reshape(-1, lines.size).view(np.int32)
+
+
+def _along(
+    words: Words, lines: NDArray[np.int64], bits: int, add: int
+) -> NDArray[np.int32]:
+    """Numbers that are packed along the last axis, with something added to each."""
+    begin = lines * bits
+    word, shift = begin // WORD_BITS, (begin % WORD_BITS).astype(np.uint32)
+    found = words[:, word] >> shift  # (n, k)
+    across = shift + bits > WORD_BITS
+    found[:, across] |= words[:, word[across] + 1] << (WORD_BITS - shift[across])
+    found += np.uint32(add)
+    return (found & np.uint32((1 << bits) - 1)).view(np.int32)
 
 
 def why_not(

@@ -4,19 +4,22 @@
 A layer ``X`` of ``columns`` inputs and ``rows`` outputs is stored as ``X.qweight``
 (words of whole numbers), ``X.scales`` of shape (groups, rows), ``X.qzeros`` (words,
 packed along the rows) and for GPTQ perhaps ``X.g_idx``, the group of each input.
-Value = scale * (number - zero).  The logical weight has shape (rows, columns).
+Value = scale * (number - zero).  The logical weight has shape (rows, columns).  Where
+the numbers are in the words is all in which GPTQ and AWQ differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pedigree.errors import ArtifactError
-from pedigree.tensors.layout import Coding, Extent, TensorInfo
+from pedigree.tensors.dtypes import decode
+from pedigree.tensors.layout import Extent, TensorInfo
 
 QWEIGHT = ".qweight"
 WORD_BITS = 32
@@ -29,6 +32,116 @@ _COLUMNS_MAX = 1 << 20
 """The widest layers seen have about 50,000; bounds the memory for one line."""
 _CHUNK_VALUES = 4 << 20
 """Values unpacked at once: bounds the memory beside the result (arbitrary)."""
+
+Words = NDArray[np.uint32]
+Unpack = Callable[[Words, NDArray[np.int64]], NDArray[np.int32]]
+"""Numbers of some rows in stored words: words of shape (n, stored), rows of shape (k,),
+to shape (m, k), with m the columns of the weight or its groups."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCoding:
+    """Values of one layer; a :class:`~pedigree.tensors.layout.Coding`.
+
+    Attributes:
+        kind: Name of the layout.
+        shape: Rows and columns of the weight.
+        words: ``qweight``.
+        zeros: ``qzeros``.
+        scales: ``scales``.
+        order: ``g_idx``, if there is one.
+        per_group: Consecutive columns of a group where there is no ``order``.
+        numbers_of: Numbers in ``words``.
+        zeros_of: Numbers in ``zeros``, as they are subtracted.
+    """
+
+    kind: str
+    shape: tuple[int, int]
+    words: TensorInfo
+    zeros: TensorInfo
+    scales: TensorInfo
+    order: TensorInfo | None
+    per_group: int
+    numbers_of: Unpack
+    zeros_of: Unpack
+
+    @property
+    def parts(self) -> tuple[TensorInfo, ...]:
+        """Stored tensors that values are made of, in the order of their bytes."""
+        always = (self.words, self.zeros, self.scales)
+        return always if self.order is None else (*always, self.order)
+
+    def extents(self, lines: NDArray[np.int64]) -> Sequence[Extent]:
+        """All of every part, as rows are strided; nothing for no lines."""
+        if lines.size == 0:
+            return []
+        return [Extent(part.path, part.begin, part.nbytes) for part in self.parts]
+
+    def decode(
+        self, pieces: Sequence[bytes], lines: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """See :class:`~pedigree.tensors.layout.Coding`."""
+        columns = self.shape[1]
+        values = np.empty((lines.size, columns), np.float32)
+        if lines.size == 0:
+            return values
+        words = _array(pieces[0], "<u4", self.words.shape)
+        zeros = _array(pieces[1], "<u4", self.zeros.shape)
+        scales = decode(pieces[2], self.scales.dtype).reshape(self.scales.shape)
+        group = self._group(pieces)
+        step = max(1, _CHUNK_VALUES // columns)
+        for begin in range(0, lines.size, step):
+            some = lines[begin : begin + step]
+            values[begin : begin + step] = _scaled(
+                self.numbers_of(words, some),
+                self.zeros_of(zeros, some),
+                scales[:, some],
+                group,
+            )
+        return values
+
+    def _group(self, pieces: Sequence[bytes]) -> NDArray[np.int64]:
+        """The group of each column, shape (columns,)."""
+        columns = self.shape[1]
+        if self.order is None:
+            return np.arange(columns, dtype=np.int64) // self.per_group
+        groups = self.scales.shape[0]
+        return _check_groups(pieces[3], self.order.dtype, columns, groups)
+
+
+CodingOf = Callable[
+    [Mapping[str, TensorInfo], str, Mapping[str, Any]], GroupCoding | str
+]
+"""Makes stored tensors, the name of a layer and settings to its coding, or says why it
+has none."""
+
+
+def found(
+    tensors: Mapping[str, TensorInfo], settings: Mapping[str, Any], coding_of: CodingOf
+) -> list[tuple[TensorInfo, frozenset[str]]]:
+    """Logical weights of the layers that have a coding, with the names of their parts.
+
+    Args:
+        tensors: As stored, by name.
+        settings: What the model says of its quantisation; a hint.
+        coding_of: The layout.
+    """
+    layers = []
+    for stem in stems(tensors):
+        coding = coding_of(tensors, stem, settings)
+        if isinstance(coding, str):
+            continue
+        info = TensorInfo(
+            name=stem + ".weight",
+            dtype=coding.kind,
+            shape=coding.shape,
+            path=coding.words.path,
+            begin=coding.words.begin,
+            end=coding.words.end,
+            coding=coding,
+        )
+        layers.append((info, frozenset(part.name for part in coding.parts)))
+    return layers
 
 
 def stems(tensors: Mapping[str, TensorInfo]) -> list[str]:
@@ -68,42 +181,7 @@ def group_columns(settings: Mapping[str, Any], columns: int, groups: int) -> int
     return columns // groups if columns % groups == 0 else None
 
 
-def logical(
-    stem: str,
-    shape: tuple[int, int],
-    coding: Coding,
-    parts: Sequence[TensorInfo | None],
-) -> tuple[TensorInfo, frozenset[str]]:
-    """The weight of a layer, and the names of the parts it is made of, words first."""
-    there = [part for part in parts if part is not None]
-    words = there[0]
-    info = TensorInfo(
-        name=stem + ".weight",
-        dtype=coding.kind,
-        shape=shape,
-        path=words.path,
-        begin=words.begin,
-        end=words.end,
-        coding=coding,
-    )
-    return info, frozenset(part.name for part in there)
-
-
-def extent(part: TensorInfo) -> Extent:
-    """The whole of a stored tensor."""
-    return Extent(part.path, part.begin, part.nbytes)
-
-
-def words_of(piece: bytes, shape: tuple[int, ...]) -> NDArray[np.uint32]:
-    """Stored words.
-
-    Raises:
-        ArtifactError: There are more or fewer bytes than that (``MalformedValue``).
-    """
-    return _array(piece, "<u4", shape)
-
-
-def check_groups(
+def _check_groups(
     piece: bytes, dtype: str, columns: int, groups: int
 ) -> NDArray[np.int64]:
     """The group of each input, shape (columns,).
@@ -122,13 +200,7 @@ def check_groups(
     return found
 
 
-def chunks(lines: NDArray[np.int64], columns: int) -> list[slice]:
-    """Slices of lines that are unpacked at once."""
-    step = max(1, _CHUNK_VALUES // columns)
-    return [slice(begin, begin + step) for begin in range(0, lines.size, step)]
-
-
-def scaled(
+def _scaled(
     numbers: NDArray[np.int32],
     zeros: NDArray[np.int32],
     scales: NDArray[np.float32],

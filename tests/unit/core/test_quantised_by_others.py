@@ -17,7 +17,6 @@ from pedigree.tensors.checkpoint import Checkpoint
 
 DATA = Path(__file__).parents[2] / "data" / "quantised"
 EXPECTED = json.loads((DATA / "expected.json").read_text())
-NOT_READ = frozenset({"gptq-3"})
 
 
 def opened(layout: str) -> Checkpoint:
@@ -25,7 +24,7 @@ def opened(layout: str) -> Checkpoint:
     return Checkpoint.open(open_source(parse(uri), SourceSettings()))
 
 
-@pytest.mark.parametrize("layout", sorted(EXPECTED.keys() - NOT_READ))
+@pytest.mark.parametrize("layout", sorted(EXPECTED))
 def test_values_are_those_the_library_decodes(layout: str) -> None:
     checkpoint = opened(layout)
     assert set(checkpoint.tensors) == set(EXPECTED[layout]["tensors"])
@@ -40,23 +39,13 @@ def test_values_are_those_the_library_decodes(layout: str) -> None:
         )
 
 
-@pytest.mark.parametrize("layout", sorted(EXPECTED.keys() - NOT_READ))
+@pytest.mark.parametrize("layout", sorted(EXPECTED))
 def test_some_rows_read_alone_are_the_rows_of_the_whole(layout: str) -> None:
     checkpoint = opened(layout)
     for name, info in checkpoint.tensors.items():
         rows = [row % info.shape[0] for row in (63, 0, 17, 17)]
         whole = checkpoint.read(name)
         np.testing.assert_array_equal(checkpoint.read_rows(name, rows), whole[rows])
-
-
-@pytest.mark.parametrize("layout", sorted(NOT_READ))
-def test_a_width_that_is_not_read_is_said_and_never_guessed(layout: str) -> None:
-    checkpoint = opened(layout)
-    assert [str(remark.reason) for remark in checkpoint.remarks] == [
-        "PackedWeightsNotRead"
-    ]
-    assert "wanted 2, 4 or 8 bits" in checkpoint.remarks[0].message
-    assert not any(name.endswith("proj.weight") for name in checkpoint.tensors)
 
 
 def test_every_folder_of_the_data_is_looked_at() -> None:

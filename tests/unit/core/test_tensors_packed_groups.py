@@ -31,7 +31,7 @@ def assert_exact(folder: Path, exact: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("order", ["none", "plain", "act"])
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_gptq_values_are_those_that_were_packed(
     tmp_path: Path, bits: int, order: str
 ) -> None:
@@ -49,8 +49,9 @@ def test_a_last_group_that_is_shorter_is_understood(tmp_path: Path) -> None:
     assert_exact(write_packed(tmp_path, tensors, GPTQ | {"group_size": 40}), exact)
 
 
-def test_the_second_format_stores_zeros_as_they_are(tmp_path: Path) -> None:
-    tensors, exact = gptq(llama(1, layers=1), version=2)
+@pytest.mark.parametrize("bits", [3, 4])
+def test_the_second_format_stores_zeros_as_they_are(tmp_path: Path, bits: int) -> None:
+    tensors, exact = gptq(llama(1, layers=1), bits=bits, version=2)
     said = GPTQ | {"checkpoint_format": "gptq_v2"}
     assert_exact(write_packed(tmp_path, tensors, said), exact)
 
@@ -83,10 +84,13 @@ def test_a_configuration_that_cannot_be_read_is_no_hint(tmp_path: Path) -> None:
     assert_exact(tmp_path, exact)
 
 
-@pytest.mark.parametrize("kind", ["gptq", "awq"])
+@pytest.mark.parametrize("kind", ["gptq", "gptq 3 bit", "awq"])
 def test_rows_alone_equal_the_rows_of_the_whole(tmp_path: Path, kind: str) -> None:
     weights = llama(2, layers=1)
-    tensors, exact = gptq(weights, order="act") if kind == "gptq" else awq(weights)
+    if kind == "awq":
+        tensors, exact = awq(weights)
+    else:
+        tensors, exact = gptq(weights, bits=3 if "3" in kind else 4, order="act")
     opened = checkpoint(write_packed(tmp_path, tensors, {}))
     rows = [5, 0, 63, 5, 17]
     for name in (Q + ".weight", "model.layers.0.mlp.down_proj.weight"):
@@ -111,11 +115,27 @@ def left_over(folder: Path, tensors: dict[str, Any]) -> str:
     return remark.message
 
 
-def test_three_bits_are_left_with_a_remark(tmp_path: Path) -> None:
+def test_a_width_that_nobody_writes_is_left_with_a_remark(tmp_path: Path) -> None:
     tensors, _ = gptq(llama(1, layers=1))
-    tensors[Q + ".qzeros"] = np.zeros((4, 6), "<i4")
-    tensors[Q + ".qweight"] = np.zeros((6, 64), "<i4")
-    assert "wanted 2, 4 or 8 bits" in left_over(tmp_path, tensors)
+    tensors[Q + ".qzeros"] = np.zeros((4, 10), "<i4")  # 5 bits for each of 64 rows
+    assert "wanted 2, 3, 4 or 8 bits" in left_over(tmp_path, tensors)
+
+
+def test_three_bits_in_words_that_cut_a_number_are_left_with_a_remark(
+    tmp_path: Path,
+) -> None:
+    tensors, _ = gptq(llama(1, layers=1), bits=3)
+    tensors[Q + ".qweight"] = tensors[Q + ".qweight"][:-1].copy()
+    message = left_over(tmp_path, tensors)
+    assert "5 words for the numbers of a row, wanted a multiple of 3" in message
+
+
+def test_rows_that_do_not_fill_words_of_awq_are_left_with_a_remark(
+    tmp_path: Path,
+) -> None:
+    tensors, _ = awq(llama(1, layers=1))
+    tensors[Q + ".scales"] = np.ones((4, 71), "<f2")  # 8 words hold 64 rows
+    assert "fit neither GPTQ nor AWQ" in left_over(tmp_path, tensors)
 
 
 @pytest.mark.parametrize("part", ["qzeros", "scales", "g_idx", "qweight"])
@@ -143,19 +163,20 @@ def test_plain_models_cost_no_read_of_the_configuration(tmp_path: Path) -> None:
     assert all(info.coding is None for info in opened.tensors.values())
 
 
-@pytest.mark.parametrize("kind", ["gptq", "act", "awq"])
+@pytest.mark.parametrize("kind", ["gptq", "gptq 3 bit", "act", "awq"])
 def test_a_packed_model_is_its_bases_quantisation(tmp_path: Path, kind: str) -> None:
     weights = llama(7, layers=4, width=128, neurons=256)
     if kind == "awq":
         tensors, _ = awq(weights, group_size=64)
     else:
         order = "act" if kind == "act" else "none"
-        tensors, _ = gptq(weights, group_size=64, order=order)
+        bits = 3 if kind == "gptq 3 bit" else 4
+        tensors, _ = gptq(weights, bits=bits, group_size=64, order=order)
     a = fingerprint(write(tmp_path / "base", weights))
     b = fingerprint(write_packed(tmp_path / "packed", tensors, {}))
     found = compare(a, b)
     assert found.lineage == "Derived"
-    assert found.relations[0].kind == "Quantised"
+    assert "Quantised" in [relation.kind for relation in found.relations]
 
 
 def test_scales_folded_into_norms_do_not_hide_the_base(tmp_path: Path) -> None:
