@@ -67,7 +67,7 @@ class Way:
     authority: Issued
     "Who issues the certificate."
     ct_logs: tuple[LogKey, ...]
-    "Whose timestamps the certificate carries."
+    "Whose timestamps the certificate carries; nobody's leaves the extension out."
     log: LogKey
     "Whose entry it says to be."
     promise_by: LogKey | None
@@ -94,6 +94,10 @@ class Way:
     "The index in the tree of the entry whose inclusion is proved instead."
     checkpoint_over: Tree | None = None
     "The tree that is signed instead."
+    stamped: Callable[[bytes], bytes] = lambda precertificate: precertificate
+    "Changes what the CT log stamps, DER."
+    edit: Callable[[Json], object] = lambda bundle: bundle
+    "Changes the finished bundle in place; nothing is signed anew."
 
 
 class MadeSigstore:
@@ -187,7 +191,7 @@ def bundle_by(way: Way, payload: bytes) -> Json:
     signature = base64.b64decode(envelope["signatures"][0]["sig"])
     signed = Signed(payload, envelope, signature, certificate)
     raw = base64_of(certificate.public_bytes(Encoding.DER))
-    return {
+    bundle: Json = {
         "mediaType": BUNDLE_TYPE,
         "verificationMaterial": {
             "certificate": {"rawBytes": raw},
@@ -195,6 +199,8 @@ def bundle_by(way: Way, payload: bytes) -> Json:
         },
         "dsseEnvelope": envelope,
     }
+    way.edit(bundle)
+    return bundle
 
 
 def certificate_by(way: Way) -> x509.Certificate:
@@ -213,7 +219,9 @@ def certificate_by(way: Way) -> x509.Certificate:
     issuer = way.authority.key
     if way.ct_logs:
         bare = builder.sign(issuer, hashes.SHA256()).tbs_certificate_bytes
-        stamps = sct_list(way.ct_logs, bare, issuer.public_key(), way.begin)
+        stamps = sct_list(
+            way.ct_logs, way.stamped(bare), issuer.public_key(), way.begin
+        )
         builder = builder.add_extension(stamps, critical=False)
     return builder.sign(issuer, hashes.SHA256())
 
