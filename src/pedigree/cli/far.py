@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pedigree.cli.passing import passing_cache
 from pedigree.cli.render import human_bytes
 
 if TYPE_CHECKING:
     from pedigree.ranges import Usage
     from pedigree.sources import SourceSettings
+    from pedigree.sources.settings import CacheSettings
 
 PATIENCE_S = 60.0
 """Seconds a person, or the operator's child, waits in all for a source that says it is
@@ -60,10 +61,17 @@ def with_options(
         kept = settings.cache or CacheSettings(folder=folder)
         settings = replace(settings, cache=replace(kept, folder=folder))
     elif settings.cache is None and not settings.offline:
-        settings = replace(settings, cache=passing_cache())
+        settings = replace(settings, make_cache=cache(_passing_cache))
     if (memory := getattr(args, "memory", None)) is not None:
         settings = replace(settings, limits=memory_limits(memory, settings.limits))
     return settings
+
+
+def _passing_cache() -> CacheSettings | None:
+    """Loaded when a model is far: it takes longer than reading a small one here."""
+    from pedigree.cli.passing import passing_cache
+
+    return passing_cache()
 
 
 def usage_words(usage: Usage) -> str:

@@ -8,6 +8,7 @@ long to import, and some are extras.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 
 from pedigree.ranges import ModelSource
@@ -42,8 +43,11 @@ def open_source(ref: ModelRef, settings: SourceSettings) -> ModelSource:
         SourceUnavailable: The source failed for now.
     """
     module = import_module(f"pedigree.sources.{_MODULES[ref.scheme]}")
+    far = ref.scheme is not Scheme.FILE
+    if far and settings.cache is None and settings.make_cache is not None:
+        settings = replace(settings, cache=settings.make_cache())
     source: ModelSource = module.open_model(ref, settings)
-    if settings.cache is not None and ref.scheme is not Scheme.FILE:
+    if far and settings.cache is not None:
         kept = import_module("pedigree.sources.kept")
         source = kept.CachedSource(source, settings)
     return source if ref.within is None else WithinSource(source, ref.within)

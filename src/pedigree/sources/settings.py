@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -82,6 +82,8 @@ class SourceSettings:
         offline: Whether the Hub is not asked, and its models come from what is here.
         hub_folder: Where the Hub's own client keeps what it downloads.
         cache: Where received bytes are kept; None keeps none.
+        make_cache: Asked for the cache, if there is none, whenever a far source is
+            opened; None where there is no place for one.
         spool_max_bytes: What one compressed layer may unpack to in the folder for
             temporary files; None for half of what is free there.
         limits: Bounds.
@@ -99,6 +101,7 @@ class SourceSettings:
     offline: bool = False
     hub_folder: Path = Path("~/.cache/huggingface/hub")
     cache: CacheSettings | None = None
+    make_cache: Callable[[], CacheSettings | None] | None = None
     spool_max_bytes: int | None = None
     limits: Limits = DEFAULT
 

@@ -14,6 +14,7 @@ import pytest
 
 import made_models
 from artifact_world.hub import SimulatedHub, serve
+from pedigree.cli import main
 from pedigree.cli.passing import passing_cache
 
 
@@ -44,6 +45,35 @@ def test_a_far_model_is_received_once_and_nothing_stays(tmp_path: Path) -> None:
     assert found["bytesRead"] <= size + 20_000  # the listing, and no byte twice
     assert found["bytesKept"] > 0
     assert list(temporary.iterdir()) == []
+
+
+def test_a_command_that_reads_no_far_model_looks_at_no_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made_models.write(tmp_path / "m", made_models.llama(5))
+    temporary = tmp_path / "tmp"
+    left = temporary / f"pedigree-{_gone_pid()}-0123456789abcdef"
+    left.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    for command in (["examine"], ["compare", str(folder)], ["tree", str(folder)]):
+        main([*command, str(folder), "--json"])
+        assert left.exists()
+
+
+def test_the_models_of_one_command_share_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "PEDIGREE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    folder = made_models.write(tmp_path / "m", made_models.llama(5))
+    with serve(SimulatedHub()) as hub:
+        hub.commit({path.name: path.read_bytes() for path in folder.iterdir()})
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        assert main(["compare", "hf://org/model", "hf://org/model@main"]) == 0
+    assert len(list(temporary.iterdir())) == 1
 
 
 def test_what_killed_commands_left_is_deleted_and_what_runs_is_not(
