@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
@@ -31,19 +31,19 @@ from made_sigstore_log import (
     checkpoint,
     der,
     dsse_entry,
+    hashedrekord2_entry,
     promise,
     sct_list,
     spki,
 )
+from made_sigstore_time import BEGIN, END, TimeAuthority
 
 ISSUER_RAW = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 ISSUER_DER = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 TRUST_TYPE = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 ORIGIN = "rekor.sigstore.example - 1193050959916656506"
-# Libraries ask their own clock whether a root is in use, so it begins long ago.
-BEGIN = datetime(2021, 1, 12, tzinfo=UTC)
-END = datetime(2049, 1, 12, tzinfo=UTC)
+ORIGIN2 = "log2026-1.rekor.sigstore.example"
 # Entries of earlier trees count in the index that is promised, not in the proof.
 EARLIER = 4163431
 
@@ -74,6 +74,16 @@ class Way:
     "Who signs the entry's timestamp; none leaves it out."
     checkpoint_by: LogKey
     "Who signs the tree's root."
+    origin: str = ORIGIN
+    "The name of the log in its checkpoint."
+    earlier: int = EARLIER
+    "How many entries the log had in earlier trees."
+    time_authorities: tuple[TimeAuthority, ...] = ()
+    "Who stamps a time on the signature."
+    timed: datetime | None = None
+    "The time that is stamped, if any is."
+    timed_over: Callable[[bytes], bytes] = lambda signature: signature
+    "Changes what the time is stamped on."
     purposes: tuple[x509.ObjectIdentifier, ...] = (ExtendedKeyUsageOID.CODE_SIGNING,)
     "The extended key usages; none leaves the extension out."
     key: ec.EllipticCurvePrivateKey = field(default_factory=new_key)
@@ -101,7 +111,7 @@ class Way:
 
 
 class MadeSigstore:
-    """An authority of certificates with one intermediate, a CT log and a Rekor."""
+    """A certificate authority, a CT log, a Rekor v1, a Rekor v2, a time authority."""
 
     def __init__(self, name: str = "sigstore.example") -> None:
         """Makes new keys for everything."""
@@ -117,28 +127,21 @@ class MadeSigstore:
         )
         self.ct_log = LogKey.new()
         self.rekor = LogKey.new()
+        self.rekor2 = LogKey.tiled(ORIGIN2)
+        self.time = TimeAuthority(name)
 
     def trust(self) -> Json:
         """What a trusted_root.json of this Sigstore says."""
         chain = [self.intermediate.certificate, self.root.certificate]
         return {
             "mediaType": TRUST_TYPE,
-            "tlogs": [_log_of(self.rekor, "https://rekor.sigstore.example")],
-            "certificateAuthorities": [
-                {
-                    "subject": {"organization": "example", "commonName": "sigstore"},
-                    "uri": "https://fulcio.sigstore.example",
-                    "certChain": {
-                        "certificates": [
-                            {"rawBytes": base64_of(one.public_bytes(Encoding.DER))}
-                            for one in chain
-                        ]
-                    },
-                    "validFor": {"start": _time_of(BEGIN)},
-                }
+            "tlogs": [
+                _log_of(self.rekor, "https://rekor.sigstore.example"),
+                _log_of(self.rekor2, f"https://{ORIGIN2}"),
             ],
+            "certificateAuthorities": [_authority_of(chain, "fulcio")],
             "ctlogs": [_log_of(self.ct_log, "https://ct.sigstore.example")],
-            "timestampAuthorities": [],
+            "timestampAuthorities": [_authority_of(self.time.chain, "time")],
         }
 
     def trusted_root(self) -> bytes:
@@ -161,8 +164,30 @@ class MadeSigstore:
             checkpoint_by=self.rekor,
         )
 
+    def way2(self, *, issuer: str, subject: str, at: datetime) -> Way:
+        """The right way by Rekor v2, which leaves the time to a time authority."""
+        return replace(
+            self.way(issuer=issuer, subject=subject, at=at),
+            integrated=None,
+            log=self.rekor2,
+            promise_by=None,
+            checkpoint_by=self.rekor2,
+            origin=ORIGIN2,
+            earlier=0,
+            entry=hashedrekord2_entry,
+            time_authorities=(self.time,),
+            timed=at + timedelta(seconds=1),
+        )
+
     def sign(
-        self, payload: bytes, *, issuer: str, subject: str, at: datetime, **changes: Any
+        self,
+        payload: bytes,
+        *,
+        issuer: str,
+        subject: str,
+        at: datetime,
+        rekor: int = 1,
+        **changes: Any,
     ) -> bytes:
         """A bundle as a file.
 
@@ -171,9 +196,11 @@ class MadeSigstore:
             issuer: who vouches for the subject, such as https://accounts.example.com.
             subject: an e-mail address or a URI.
             at: when it is signed, in whole seconds.
+            rekor: the version of Rekor, 1 or 2.
             changes: fields of `Way` to replace.
         """
-        way = replace(self.way(issuer=issuer, subject=subject, at=at), **changes)
+        right = self.way2 if rekor == 2 else self.way
+        way = replace(right(issuer=issuer, subject=subject, at=at), **changes)
         return json.dumps(bundle_by(way, payload)).encode()
 
 
@@ -191,12 +218,19 @@ def bundle_by(way: Way, payload: bytes) -> Json:
     signature = base64.b64decode(envelope["signatures"][0]["sig"])
     signed = Signed(payload, envelope, signature, certificate)
     raw = base64_of(certificate.public_bytes(Encoding.DER))
+    material: Json = {
+        "certificate": {"rawBytes": raw},
+        "tlogEntries": [entry_by(way, signed)],
+    }
+    if way.timed is not None:
+        told = way.timed_over(signature)
+        times = [one.stamp(told, way.timed) for one in way.time_authorities]
+        material["timestampVerificationData"] = {
+            "rfc3161Timestamps": [{"signedTimestamp": base64_of(one)} for one in times]
+        }
     bundle: Json = {
         "mediaType": BUNDLE_TYPE,
-        "verificationMaterial": {
-            "certificate": {"rawBytes": raw},
-            "tlogEntries": [entry_by(way, signed)],
-        },
+        "verificationMaterial": material,
         "dsseEnvelope": envelope,
     }
     way.edit(bundle)
@@ -265,7 +299,7 @@ def entry_by(way: Way, signed: Signed) -> Json:
     said = way.entry(way.logged(signed))
     body = canonical(said)
     kind, version = way.says or (said["kind"], said["apiVersion"])
-    index = EARLIER + way.before
+    index = way.earlier + way.before
     made: Json = {
         "logIndex": str(index),
         "logId": {"keyId": base64_of(way.log.log_id)},
@@ -291,7 +325,7 @@ def proof_by(way: Way, body: bytes) -> Json:
     """The proof of an entry's inclusion, with a checkpoint."""
     tree = tree_by(way, body)
     index = way.before if way.proof_of is None else way.proof_of
-    note = checkpoint(way.checkpoint_over or tree, way.checkpoint_by, ORIGIN)
+    note = checkpoint(way.checkpoint_over or tree, way.checkpoint_by, way.origin)
     return {
         "logIndex": str(index),
         "rootHash": base64_of(tree.root()),
@@ -301,13 +335,23 @@ def proof_by(way: Way, body: bytes) -> Json:
     }
 
 
+def _authority_of(chain: Sequence[x509.Certificate], name: str) -> Json:
+    ders = [one.public_bytes(Encoding.DER) for one in chain]
+    return {
+        "subject": {"organization": "example", "commonName": name},
+        "uri": f"https://{name}.sigstore.example",
+        "certChain": {"certificates": [{"rawBytes": base64_of(one)} for one in ders]},
+        "validFor": {"start": _time_of(BEGIN)},
+    }
+
+
 def _log_of(log: LogKey, url: str) -> Json:
     return {
         "baseUrl": url,
         "hashAlgorithm": "SHA2_256",
         "publicKey": {
             "rawBytes": base64_of(spki(log.key.public_key())),
-            "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+            "keyDetails": log.details,
             "validFor": {"start": _time_of(BEGIN)},
         },
         "logId": {"keyId": base64_of(log.log_id)},

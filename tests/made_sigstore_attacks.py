@@ -7,6 +7,7 @@ Each attack is a set of fields of `Way`, for `MadeSigstore.sign(..., **attack)`.
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,8 +18,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from made_signatures import Json, issue, new_key
-from made_sigstore import MadeSigstore, certificate_by, name_of
-from made_sigstore_log import LogKey, Signed, Tree, base64_of, hashedrekord_entry
+from made_sigstore import ORIGIN2, MadeSigstore, certificate_by, name_of
+from made_sigstore_log import (
+    LogKey,
+    Signed,
+    Tree,
+    base64_of,
+    hashedrekord2_entry,
+    hashedrekord_entry,
+)
+from made_sigstore_time import TimeAuthority
 
 Attack = Mapping[str, Any]
 MALLORY = "mallory@example.net"
@@ -36,7 +45,36 @@ def attacks(made: MadeSigstore, *, at: datetime) -> dict[str, Attack]:
     }
 
 
-def blind_spots(made: MadeSigstore) -> dict[str, Attack]:
+def attacks2(made: MadeSigstore, *, at: datetime) -> dict[str, Attack]:
+    """The same of what is special to Rekor v2 and to stamped times."""
+    impostor = LogKey.tiled(ORIGIN2, made.rekor2)
+    late = at + timedelta(seconds=601)
+    found: dict[str, Attack] = {
+        "no stamped time": {"timed": None},
+        "a time of another authority": {"time_authorities": (TimeAuthority(),)},
+        "a time of another signature": {
+            "timed_over": lambda signature: signature + b"a"
+        },
+        "a time before the certificate": {"timed": at - timedelta(seconds=1)},
+        "a time after the certificate": {"timed": late},
+        "a time that is none": {"edit": _no_time},
+        "one time twice": {"edit": _one_time_twice},
+        "a promised time alone": {"timed": None, "integrated": at},
+        "an impostor of Rekor v2": {"checkpoint_by": impostor},
+        "a checkpoint of Rekor v1": {"checkpoint_by": made.rekor},
+        "told of another payload": {
+            "logged": lambda signed: replace(signed, payload=b"{}")
+        },
+        "told of another signature": {
+            "logged": lambda signed: replace(signed, signature=b"another")
+        },
+        "told of another certificate": {"logged": _another_certificate},
+        "told of a file": {"entry": _a_file2},
+    }
+    return {name: {"rekor": 2, **attack} for name, attack in found.items()}
+
+
+def blind_spots(made: MadeSigstore, *, at: datetime) -> dict[str, Attack]:
     """What Sigstore's own library lets pass, for the verifier to judge by itself."""
     nobody = replace(made.rekor, log_id=bytes(32))
     return {
@@ -52,6 +90,10 @@ def blind_spots(made: MadeSigstore) -> dict[str, Attack]:
             "logged": lambda signed: replace(signed, envelope={})
         },
         "an older bundle": {"edit": _older},
+        "a time of another authority beside a promise": {
+            "time_authorities": (TimeAuthority(),),
+            "timed": at,
+        },
     }
 
 
@@ -197,6 +239,27 @@ def _older(bundle: Json) -> None:
     bundle["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.2"
     held = [_material(bundle).pop("certificate")]
     _material(bundle)["x509CertificateChain"] = {"certificates": held}
+
+
+def _times(bundle: Json) -> list[Json]:
+    data = _material(bundle)["timestampVerificationData"]
+    found: list[Json] = data["rfc3161Timestamps"]
+    return found
+
+
+def _no_time(bundle: Json) -> None:
+    _times(bundle)[0]["signedTimestamp"] = base64_of(b"no time")
+
+
+def _one_time_twice(bundle: Json) -> None:
+    _times(bundle).append(_times(bundle)[0])
+
+
+def _a_file2(signed: Signed) -> Json:
+    entry = hashedrekord2_entry(signed)
+    digest = base64_of(hashlib.sha256(signed.payload).digest())
+    entry["spec"]["hashedRekordV002"]["data"]["digest"] = digest
+    return entry
 
 
 def _another_payload(bundle: Json) -> None:

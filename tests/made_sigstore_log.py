@@ -13,7 +13,7 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from made_signatures import Json, new_key
@@ -41,28 +41,48 @@ def der(tag: int, *parts: bytes) -> bytes:
     return bytes([tag, 0x80 | len(length)]) + length + content
 
 
-def spki(key: ec.EllipticCurvePublicKey) -> bytes:
+PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+
+
+def spki(key: PublicKey) -> bytes:
     """The SubjectPublicKeyInfo of a key, DER."""
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 @dataclass(frozen=True)
 class LogKey:
-    """The key of a log on P-256; with an id of another it is an impostor."""
+    """The key of a log; with an id of another it is an impostor."""
 
-    key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
     log_id: bytes
-    "SHA-256 of the public key, 32 bytes; RFC 6962, section 3.2."
+    "32 bytes, of which a checkpoint carries the first four."
 
     @classmethod
     def new(cls, claims: LogKey | None = None) -> LogKey:
-        """A new log, which may claim to be another."""
+        """A new log on P-256 known by the hash of its key; RFC 6962, section 3.2."""
         key = new_key()
         own = hashlib.sha256(spki(key.public_key())).digest()
         return cls(key, claims.log_id if claims else own)
 
+    @classmethod
+    def tiled(cls, origin: str, claims: LogKey | None = None) -> LogKey:
+        """A new log on Ed25519 known by its name and key, as signed notes do."""
+        key = ed25519.Ed25519PrivateKey.generate()
+        raw = key.public_key().public_bytes_raw()
+        own = hashlib.sha256(origin.encode() + b"\n\1" + raw).digest()
+        return cls(key, claims.log_id if claims else own)
+
+    @property
+    def details(self) -> str:
+        """What kind of key it is, as roots of trust name it."""
+        if isinstance(self.key, ed25519.Ed25519PrivateKey):
+            return "PKIX_ED25519"
+        return "PKIX_ECDSA_P256_SHA_256"
+
     def sign(self, data: bytes) -> bytes:
-        """An ECDSA signature with SHA-256, DER."""
+        """A signature; by ECDSA it is with SHA-256, DER."""
+        if isinstance(self.key, ed25519.Ed25519PrivateKey):
+            return self.key.sign(data)
         return self.key.sign(data, ec.ECDSA(hashes.SHA256()))
 
 
@@ -191,6 +211,30 @@ def hashedrekord_entry(signed: Signed) -> Json:
                 "content": base64_of(signed.signature),
                 "publicKey": {"content": base64_of(pem)},
             },
+        },
+    }
+
+
+def hashedrekord2_entry(signed: Signed) -> Json:
+    """An entry of kind hashedrekord 0.0.2, which Rekor v2 makes of an envelope too."""
+    kind = signed.envelope["payloadType"]
+    head = f"DSSEv1 {len(kind)} {kind} {len(signed.payload)} ".encode()
+    digest = hashlib.sha256(head + signed.payload).digest()
+    raw = signed.certificate.public_bytes(Encoding.DER)
+    return {
+        "apiVersion": "0.0.2",
+        "kind": "hashedrekord",
+        "spec": {
+            "hashedRekordV002": {
+                "data": {"algorithm": "SHA2_256", "digest": base64_of(digest)},
+                "signature": {
+                    "content": base64_of(signed.signature),
+                    "verifier": {
+                        "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+                        "x509Certificate": {"rawBytes": base64_of(raw)},
+                    },
+                },
+            }
         },
     }
 

@@ -14,14 +14,15 @@ from sigstore.verify.policy import Identity
 
 from made_signatures import NOW, PAYLOAD_TYPE, statement_of
 from made_sigstore import MadeSigstore
-from made_sigstore_attacks import Attack, attacks, blind_spots, escapes
+from made_sigstore_attacks import Attack, attacks, attacks2, blind_spots, escapes
 
 SIGSTORE = MadeSigstore()
 PAYLOAD = json.dumps(statement_of({"a.txt": b"A"})).encode()
 ISSUER = "https://accounts.example.com"
 SUBJECT = "anna@example.com"
 ATTACKS = attacks(SIGSTORE, at=NOW)
-BLIND_SPOTS = blind_spots(SIGSTORE)
+ATTACKS2 = attacks2(SIGSTORE, at=NOW)
+BLIND_SPOTS = blind_spots(SIGSTORE, at=NOW)
 ESCAPES = escapes()
 CHAIN = "failed to build timestamp certificate chain"
 # By which words the library refuses: what is wrong is what is meant, and nothing else.
@@ -74,6 +75,22 @@ WHY = {
     "another time than promised": "SET: invalid inclusion promise",
     "another place than promised": "SET: invalid inclusion promise",
 }
+WHY2 = {
+    "no stamped time": "must contain an inclusion promise or signed timestamp",
+    "a time of another authority": "not enough sources of verified time",
+    "a time of another signature": "not enough sources of verified time",
+    "a time before the certificate": f"{CHAIN}.*cert is not valid at validation time",
+    "a time after the certificate": f"{CHAIN}.*cert is not valid at validation time",
+    "a time that is none": "Invalid Timestamp Response",
+    "one time twice": "duplicate timestamp",
+    "a promised time alone": "must contain an inclusion promise or signed timestamp",
+    "an impostor of Rekor v2": "checkpoint: invalid signature",
+    "a checkpoint of Rekor v1": "checkpoint: Signature not found",
+    "told of another payload": "log entry is inconsistent",
+    "told of another signature": "log entry is inconsistent",
+    "told of another certificate": "log entry is inconsistent",
+    "told of a file": "log entry is inconsistent",
+}
 
 
 @pytest.fixture
@@ -104,6 +121,20 @@ def test_a_right_bundle_passes_for_who_signed_it(
     assert _verify(verifier, _sign({}, subject), subject) == (PAYLOAD_TYPE, PAYLOAD)
 
 
+def test_a_right_bundle_by_rekor_2_passes(verifier: Verifier) -> None:
+    data = _sign({"rekor": 2})
+    assert _verify(verifier, data) == (PAYLOAD_TYPE, PAYLOAD)
+
+
+def test_a_right_bundle_by_rekor_1_may_have_its_time_stamped(
+    verifier: Verifier,
+) -> None:
+    stamped = {"time_authorities": (SIGSTORE.time,), "timed": NOW}
+    assert _verify(verifier, _sign(stamped)) == (PAYLOAD_TYPE, PAYLOAD)
+    alone = {**stamped, "integrated": None, "promise_by": None}
+    assert _verify(verifier, _sign(alone)) == (PAYLOAD_TYPE, PAYLOAD)
+
+
 def test_a_right_bundle_passes_wherever_in_a_log_it_is(verifier: Verifier) -> None:
     for size in range(1, 10):
         for before in range(size):
@@ -113,12 +144,22 @@ def test_a_right_bundle_passes_wherever_in_a_log_it_is(verifier: Verifier) -> No
 
 def test_every_attack_has_its_reason() -> None:
     assert set(ATTACKS) == set(WHY)
+    assert set(ATTACKS2) == set(WHY2)
 
 
 @pytest.mark.parametrize("name", WHY)
 def test_an_attack_is_refused_for_its_reason(verifier: Verifier, name: str) -> None:
     data = _sign(ATTACKS[name])
     with pytest.raises(Error, match=f"(?s){WHY[name]}"):
+        _verify(verifier, data)
+
+
+@pytest.mark.parametrize("name", WHY2)
+def test_an_attack_by_rekor_2_is_refused_for_its_reason(
+    verifier: Verifier, name: str
+) -> None:
+    data = _sign(ATTACKS2[name])
+    with pytest.raises(Error, match=f"(?s){WHY2[name]}"):
         _verify(verifier, data)
 
 
