@@ -90,6 +90,8 @@ class Way:
     "The key that is certified, and signs."
     envelope_by: ec.EllipticCurvePrivateKey | None = None
     "Who signs the envelope instead."
+    envelope: Callable[[bytes, ec.EllipticCurvePrivateKey], Json] = envelope_of
+    "Signs the payload."
     logged: Callable[[Signed], Signed] = lambda signed: signed
     "Changes what the log is told."
     entry: Callable[[Signed], Json] = dsse_entry
@@ -214,7 +216,7 @@ def name_of(subject: str) -> x509.GeneralName:
 def bundle_by(way: Way, payload: bytes) -> Json:
     """Signs a payload in some way."""
     certificate = certificate_by(way)
-    envelope = envelope_of(payload, way.envelope_by or way.key)
+    envelope = way.envelope(payload, way.envelope_by or way.key)
     signature = base64.b64decode(envelope["signatures"][0]["sig"])
     signed = Signed(payload, envelope, signature, certificate)
     raw = base64_of(certificate.public_bytes(Encoding.DER))

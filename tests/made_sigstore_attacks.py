@@ -14,10 +14,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from made_signatures import Json, issue, new_key
+from made_signatures import Json, envelope_of, issue, new_key
 from made_sigstore import ORIGIN2, MadeSigstore, certificate_by, name_of
 from made_sigstore_log import (
     LogKey,
@@ -76,6 +77,7 @@ def attacks2(made: MadeSigstore, *, at: datetime) -> dict[str, Attack]:
 
 def blind_spots(made: MadeSigstore, *, at: datetime) -> dict[str, Attack]:
     """What Sigstore's own library lets pass, for the verifier to judge by itself."""
+    later = at + timedelta(days=4000)
     nobody = replace(made.rekor, log_id=bytes(32))
     return {
         "a second name": {"names": (name_of(MALLORY), name_of("anna@example.com"))},
@@ -90,6 +92,8 @@ def blind_spots(made: MadeSigstore, *, at: datetime) -> dict[str, Attack]:
             "logged": lambda signed: replace(signed, envelope={})
         },
         "an older bundle": {"edit": _older},
+        "another type of payload": {"envelope": _text},
+        "signed in years to come": {"begin": later, "end": later, "integrated": later},
         "a time of another authority beside a promise": {
             "time_authorities": (TimeAuthority(),),
             "timed": at,
@@ -233,6 +237,13 @@ def _entry(bundle: Json) -> Json:
 def _proof(bundle: Json) -> Json:
     found: Json = _entry(bundle)["inclusionProof"]
     return found
+
+
+def _text(payload: bytes, key: ec.EllipticCurvePrivateKey) -> Json:
+    envelope = envelope_of(payload, key)
+    said = b"DSSEv1 10 text/plain %d " % len(payload) + payload
+    made = base64_of(key.sign(said, ec.ECDSA(hashes.SHA256())))
+    return {**envelope, "payloadType": "text/plain", "signatures": [{"sig": made}]}
 
 
 def _older(bundle: Json) -> None:

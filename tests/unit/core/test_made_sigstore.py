@@ -95,8 +95,12 @@ WHY2 = {
 
 @pytest.fixture
 def verifier(tmp_path: Path) -> Verifier:
-    path = tmp_path / "trusted_root.json"
-    path.write_bytes(SIGSTORE.trusted_root())
+    return _trusting(SIGSTORE.trusted_root(), tmp_path)
+
+
+def _trusting(trusted_root: bytes, folder: Path) -> Verifier:
+    path = folder / "trusted_root.json"
+    path.write_bytes(trusted_root)
     return Verifier(trusted_root=TrustedRoot.from_file(str(path)))
 
 
@@ -167,8 +171,7 @@ def test_an_attack_by_rekor_2_is_refused_for_its_reason(
 def test_a_blind_spot_is_wrong_in_nothing_that_the_library_looks_at(
     verifier: Verifier, name: str
 ) -> None:
-    data = _sign(BLIND_SPOTS[name])
-    assert _verify(verifier, data) == (PAYLOAD_TYPE, PAYLOAD)
+    assert _verify(verifier, _sign(BLIND_SPOTS[name]))[1] == PAYLOAD
 
 
 @pytest.mark.parametrize("name", ESCAPES)
@@ -179,3 +182,32 @@ def test_an_escape_is_refused_by_an_error_of_no_verification(
     with pytest.raises(Exception) as caught:  # noqa: PT011
         _verify(verifier, data)
     assert not isinstance(caught.value, Error)
+
+
+@pytest.mark.parametrize("member", ["tlogs", "ctlogs", "certificateAuthorities"])
+def test_the_library_lets_pass_by_what_was_out_of_use_when_it_was_signed(
+    tmp_path: Path, member: str
+) -> None:
+    trust = SIGSTORE.trust()
+    for one in trust[member]:
+        one.get("publicKey", one)["validFor"]["end"] = "2022-01-01T00:00:00Z"
+    verifier = _trusting(json.dumps(trust).encode(), tmp_path)
+    assert _verify(verifier, _sign({})) == (PAYLOAD_TYPE, PAYLOAD)
+
+
+@pytest.mark.parametrize("member", ["tlogs", "ctlogs", "certificateAuthorities"])
+def test_nothing_passes_by_the_root_of_another(tmp_path: Path, member: str) -> None:
+    trust = {**SIGSTORE.trust(), member: MadeSigstore().trust()[member]}
+    verifier = _trusting(json.dumps(trust).encode(), tmp_path)
+    with pytest.raises(Error, match=r"invalid signature|signature does not match"):
+        _verify(verifier, _sign({}))
+
+
+def test_a_time_does_not_pass_by_an_authority_that_was_out_of_use(
+    tmp_path: Path,
+) -> None:
+    trust = SIGSTORE.trust()
+    trust["timestampAuthorities"][0]["validFor"]["end"] = "2022-01-01T00:00:00Z"
+    verifier = _trusting(json.dumps(trust).encode(), tmp_path)
+    with pytest.raises(Error, match="not enough sources of verified time"):
+        _verify(verifier, _sign({"rekor": 2}))
