@@ -13,6 +13,7 @@ from pedigree.errors import ArtifactError
 from pedigree.limits import DEFAULT, Limits
 from pedigree.manifest import is_ignored
 from pedigree.ranges import ModelSource
+from pedigree.tensors.adapter_files import check_adapters
 from pedigree.tensors.formats import GGUF, PYTORCH, SAFETENSORS, format_by_name
 from pedigree.tensors.layout import WeightSet
 from pedigree.tensors.quantisation import is_packed, read_quantisation
@@ -75,7 +76,9 @@ def open_weights(source: ModelSource, limits: Limits = DEFAULT) -> WeightSet:
     found = {format_by_name(path.removesuffix(".index.json")) for path in sizes}
     for form, opener in OPENERS.items():
         if form in found:
-            return opener(source, sizes, limits)
+            weights = opener(source, sizes, limits)
+            check_adapters(sizes, weights)
+            return weights
     raise ArtifactError(
         f"model has no weights that can be read among its {len(sizes)} files, wanted "
         f"one of {', '.join(OPENERS)}",

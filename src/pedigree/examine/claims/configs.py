@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from pedigree.examine.claims.fields import Field, is_value, taken
+from pedigree.tensors import adapter_files
 from pedigree.tensors.remarks import Declared
 
 CONFIG = "config.json"
-ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_CONFIG = adapter_files.ADAPTER_CONFIG
 
 
 def config_declarations(config: dict[str, Any]) -> Iterator[Declared]:
