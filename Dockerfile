@@ -14,11 +14,15 @@
 #   docker buildx imagetools inspect python:3.11-slim-bookworm    (prints the digest)
 #   docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:... .
 #
+# Of the extras it has those that the cluster needs: object stores, and signatures made
+# with an identity. Others, or fewer:  --build-arg EXTRAS=cloud
+#
 # The same base twice: the environment that is made in the first stage refers to the
 # interpreter by its path.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
+ARG EXTRAS=cloud,keyless
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
@@ -31,7 +35,7 @@ COPY audit audit
 RUN python -m pip wheel --no-deps --wheel-dir /wheels .
 # No pip inside, and nothing is compiled: what has no wheel for this platform fails here.
 RUN python -m venv --without-pip /opt/pedigree \
- && python -m pip --python /opt/pedigree/bin/python install --only-binary=:all: /wheels/*.whl
+ && python -m pip --python /opt/pedigree/bin/python install --only-binary=:all: "$(echo /wheels/*.whl)[${EXTRAS}]"
 
 FROM ${BASE} AS runtime
 ARG VERSION=0.1.0

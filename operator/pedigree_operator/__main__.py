@@ -15,12 +15,12 @@ import kopf
 
 from pedigree import __version__
 from pedigree.errors import PedigreeError
-from pedigree.evidence import NO_TRUST
 from pedigree.ledger.delivery import Deliverer
 from pedigree.ledger.outbox import Outbox
 from pedigree.registry.store import FingerprintStore
 from pedigree.serving.logs import start_logs
-from pedigree.signatures.trust import read_trust
+from pedigree.signatures.keyless import check_roots
+from pedigree.signatures.trust import NOBODY, read_trust
 from pedigree.sources import SourceSettings
 from pedigree.sources.settings import HUB_ENDPOINT
 from pedigree_operator.cluster import Cluster
@@ -64,9 +64,10 @@ class Operator:
         self._metrics = Metrics()
         self._outbox = Outbox(config.outbox_path)
         self._deliverer = self._delivery()
-        signers = read_trust(config.trust).digest if config.trust else NO_TRUST
+        trust = read_trust(config.trust) if config.trust else NOBODY
+        check_roots(trust.roots)
         controller = Controller(
-            self._cluster, self._metrics, now, config.no_match, signers
+            self._cluster, self._metrics, now, config.no_match, trust.digest
         )
         self._controller = controller
         recorder = Recorder(self._cluster, controller.cache)

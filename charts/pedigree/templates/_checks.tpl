@@ -39,11 +39,14 @@ What values.schema.json cannot say. All problems are collected and reported at o
 {{- end -}}
 {{- end -}}
 
-{{- range $name, $pem := $values.signatures.trust -}}
-{{- if contains "PRIVATE KEY" $pem -}}
+{{- $kinds := dict ".pub" "PEM public key" ".pem" "PEM certificate" ".identity.json" "JSON identity (issuer, subject)" ".root.json" "trusted_root.json of Sigstore" -}}
+{{- $marks := dict ".pub" "-----BEGIN PUBLIC KEY-----" ".pem" "-----BEGIN CERTIFICATE-----" ".identity.json" "\"issuer\"" ".root.json" "\"certificateAuthorities\"" -}}
+{{- range $name, $content := $values.signatures.trust -}}
+{{- $suffix := regexFind "\\.(pub|pem|identity\\.json|root\\.json)$" $name -}}
+{{- if contains "PRIVATE KEY" $content -}}
 {{- $problems = append $problems (printf "signatures.trust holds a private key as %s, and it is written to a ConfigMap; give the public key or the certificates, and replace that key" $name) -}}
-{{- else if not (contains (ternary "-----BEGIN PUBLIC KEY-----" "-----BEGIN CERTIFICATE-----" (hasSuffix ".pub" $name)) $pem) -}}
-{{- $problems = append $problems (printf "signatures.trust holds no PEM %s as %s; give the file's content, not its name (--set-file)" (ternary "public key" "certificate" (hasSuffix ".pub" $name)) $name) -}}
+{{- else if not (contains (get $marks $suffix) $content) -}}
+{{- $problems = append $problems (printf "signatures.trust holds no %s as %s; give the file's content, not its name (--set-file)" (get $kinds $suffix) $name) -}}
 {{- end -}}
 {{- end -}}
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pedigree.signatures.trust import Trust
 
 FOLDER = "PEDIGREE_TRUST"
-"""Variable that names a folder of ``NAME.pub`` and ``NAME.pem`` files."""
+"""Variable that names a folder of the files that can be trusted."""
 
 _DOUBTED = (
     "CertificateExpired",
@@ -28,47 +28,43 @@ _DOUBTED = (
 """Reasons for which a signature is not believed, though nothing speaks against it."""
 
 
+_OPTIONS = (
+    ("key", ".pub", "public key (PEM) whose signatures are believed"),
+    ("certificates", ".pem", "certificate authorities (PEM), likewise"),
+    ("identity", ".identity.json", "issuer and subject (JSON) certified by Sigstore"),
+    ("root", ".root.json", "trusted_root.json of a Sigstore instance, for identities"),
+)
+"""What can be trusted: the end of the option's name, of a file's, and what it is."""
+
+
 def add_trust_options(parser: argparse.ArgumentParser) -> None:
     """Let a command be told whom to believe."""
-    parser.add_argument(
-        "--trusted-key",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="public key (PEM) whose signatures are believed; may be repeated",
-    )
-    parser.add_argument(
-        "--trusted-certificates",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="certificate authorities (PEM) whose signers are believed; likewise",
-    )
+    for kind, _, text in _OPTIONS:
+        parser.add_argument(
+            f"--trusted-{kind}",
+            action="append",
+            default=[],
+            metavar="NAME=FILE",
+            help=f"{text}; may be repeated",
+        )
 
 
 def trust_of(args: argparse.Namespace) -> Trust:
     """Everybody a command believes.
 
     Raises:
-        ConfigError: A key or certificate cannot be used, or a name is given twice.
+        ConfigError: Somebody cannot be believed, or a name is given twice.
     """
-    from pedigree.signatures.trust import (
-        Trust,
-        read_certificates,
-        read_key,
-        read_trust,
-    )
+    from pedigree.signatures.trust import READERS, Trust, content_of, read_trust
 
     folder = os.environ.get(FOLDER, "")
     known = read_trust(Path(folder)) if folder else Trust()
-    return Trust.of(
-        [
-            *known.keys,
-            *known.authorities,
-            *(read_key(*_named(text)) for text in args.trusted_key),
-            *(read_certificates(*_named(text)) for text in args.trusted_certificates),
-        ]
-    )
+    given = [
+        READERS[suffix](name, content_of(path))
+        for kind, suffix, _ in _OPTIONS
+        for name, path in map(_named, getattr(args, f"trusted_{kind}"))
+    ]
+    return Trust.of([*known.members, *given])
 
 
 def _named(text: str) -> tuple[str, Path]:

@@ -19,7 +19,7 @@ class SignatureReason(StrEnum):
     UNSUPPORTED = "Unsupported"
     """It is sound as far as it can be read, but needs what is not implemented."""
     KEYLESS_NOT_SUPPORTED = "KeylessNotSupported"
-    """Signed with an identity by Sigstore, which needs its trust root and log."""
+    """Signed with an identity by Sigstore, and its library is not installed."""
     UNTRUSTED = "Untrusted"
     """No trusted key or certificate made it; what it says was not looked at."""
     BAD_SIGNATURE = "BadSignature"
@@ -54,7 +54,8 @@ class SignatureVerdict:
         method: How it says who made it.
         signer: Name under which the maker is trusted; empty if nobody trusted made it.
         key_id: SHA-256 of the maker's public key as PEM, 64 hex digits; empty as above.
-        identity: Subject of the signing certificate; empty without one.
+        identity: Subject of the signing certificate, or the identity that Sigstore
+            certified and its issuer; empty without one.
         subject: Digest of all signed files together, recomputed; None if unread.
         covered: Files of the model that were signed and are unchanged.
         changed: Signed files with other contents.

@@ -91,7 +91,7 @@ def verify(
     try:
         bundle = read_bundle(data, path)
         verdict = replace(verdict, method=bundle.method)
-        signer = _signer(bundle, trust, at)
+        signer = _signer(data, bundle, trust, at)
         statement = _statement(bundle, signer, path)
         verdict = replace(
             verdict,
@@ -136,17 +136,13 @@ def _statement(bundle: Bundle, signer: _Signer, path: str) -> Statement:
     return statement
 
 
-def _signer(bundle: Bundle, trust: Trust, at: datetime) -> _Signer:
+def _signer(data: bytes, bundle: Bundle, trust: Trust, at: datetime) -> _Signer:
     match bundle.method:
         case SigningMethod.KEY:
             return _key_signer(bundle, trust)
         case SigningMethod.CERTIFICATE:
             return _certificate_signer(bundle, trust, at)
-    raise Worthless(
-        SignatureReason.KEYLESS_NOT_SUPPORTED,
-        "was made with an identity by Sigstore, which is not verified here; sign with "
-        "a key or a certificate",
-    )
+    return _identity_signer(data, bundle, trust)
 
 
 def _key_signer(bundle: Bundle, trust: Trust) -> _Signer:
@@ -199,6 +195,54 @@ def _certificate_signer(bundle: Bundle, trust: Trust, at: datetime) -> _Signer:
         SignatureReason.UNTRUSTED,
         f"was made with the certificate {identity}, which leads to no trusted one",
     )
+
+
+def _identity_signer(data: bytes, bundle: Bundle, trust: Trust) -> _Signer:
+    """Who proved a trusted identity to a trusted Sigstore instance."""
+    if not trust.identities:
+        raise Worthless(
+            SignatureReason.UNTRUSTED,
+            "was made with an identity by Sigstore, and no identity is trusted",
+        )
+    # Loading the library takes longer than examining a small model.
+    from pedigree.signatures import keyless
+
+    if not keyless.installed():
+        raise Worthless(
+            SignatureReason.KEYLESS_NOT_SUPPORTED,
+            "was made with an identity by Sigstore, which takes the extra 'keyless' to "
+            "verify, and that is not installed",
+        )
+    key = _leaf_key(bundle)
+    refused: list[Worthless] = []
+    strangers: list[str] = []
+    for root in trust.roots:
+        try:
+            identity = keyless.identity_of(data, bundle, root)
+        except Worthless as error:
+            refused.append(error)
+            continue
+        for trusted in trust.identities:
+            if trusted.root == root.name and trusted.matches(
+                identity.issuer, identity.subject
+            ):
+                return _Signer(trusted.name, key, old=False, identity=str(identity))
+        strangers.append(f"{identity} under the root {quote(root.name)}")
+    if strangers:
+        raise Worthless(
+            SignatureReason.UNTRUSTED, f"was made by {strangers[0]}, whom nobody trusts"
+        )
+    # An instance that does not know the certificate has the least to say.
+    raise max(refused, key=lambda error: error.reason is not SignatureReason.UNTRUSTED)
+
+
+def _leaf_key(bundle: Bundle) -> ec.EllipticCurvePublicKey:
+    try:
+        return signing_key(read_certificate(bundle.chain[0]).public_key())
+    except Unreadable as error:
+        raise Worthless(
+            SignatureReason.UNSUPPORTED, f"cannot be verified: {error}"
+        ) from error
 
 
 def _signed(bundle: Bundle) -> tuple[tuple[bool, bytes], ...]:

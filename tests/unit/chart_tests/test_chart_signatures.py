@@ -14,7 +14,15 @@ from stack import chart
 
 KEY = public_pem(new_key()).decode()
 ROOT = issue("root", authority=True).pem.decode()
-TRUST = {"acme.pub": KEY, "house.pem": ROOT}
+DATA = Path(__file__).parents[2] / "data" / "oms"
+SIGSTORE = (DATA / "public.root.json").read_text()
+IDENTITY = (DATA / "signer.identity.json").read_text()
+TRUST = {
+    "acme.pub": KEY,
+    "house.pem": ROOT,
+    "releases.identity.json": IDENTITY,
+    "public.root.json": SIGSTORE,
+}
 VALUES: dict[str, Any] = {
     "image": {"repository": "images.example/pedigree"},
     "certificates": {"mode": "certManager"},
@@ -60,6 +68,8 @@ def test_what_is_mounted_is_what_both_read(render: Any, tmp_path: Path) -> None:
     trust = read_trust(tmp_path)
     assert [key.name for key in trust.keys] == ["acme"]
     assert [each.name for each in trust.authorities] == ["house"]
+    assert [(e.name, e.root) for e in trust.identities] == [("releases", "public")]
+    assert trust.roots[0].data == SIGSTORE.encode()
     for component in ("operator", "webhook"):
         pod = _pod(documents, component)
         folder = _variables(pod)["PEDIGREE_TRUST"]
@@ -90,6 +100,15 @@ def test_other_signers_mean_new_pods(render: Any) -> None:
         ({"-.pub": KEY}, "does not match pattern"),
         ({"acme.pub": "acme.pub"}, "signatures.trust holds no PEM public key as acme"),
         ({"acme.pem": KEY}, "signatures.trust holds no PEM certificate as acme.pem"),
+        ({"acme.json": IDENTITY}, "does not match pattern"),
+        (
+            {"acme.identity.json": "releases@example.com"},
+            "signatures.trust holds no JSON identity",
+        ),
+        (
+            {"public.root.json": IDENTITY},
+            "signatures.trust holds no trusted_root.json of Sigstore as public.root",
+        ),
         (
             {"acme.pub": KEY + "-----BEGIN EC PRIVATE KEY-----\n"},
             "signatures.trust holds a private key as acme.pub",

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,10 @@ RUNTIME = STEPS[STARTS[1] :]
 
 def texts(steps: list[Step], word: str) -> list[str]:
     return [step.text for step in steps if step.word == word]
+
+
+def arguments(steps: list[Step]) -> dict[str, str]:
+    return dict(text.split("=", 1) for text in texts(steps, "ARG"))
 
 
 def environment(steps: list[Step]) -> dict[str, str]:
@@ -113,6 +118,14 @@ def test_packages_come_as_wheels_and_leave_no_cache() -> None:
     assert all("--only-binary=:all:" in text for text in installs)
 
 
+def test_the_image_has_the_extras_that_a_cluster_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = set(arguments(BUILD)["EXTRAS"].split(","))
+    assert extras <= set(project["optional-dependencies"])
+    # What a ModelDeployment or the chart may ask for; the others are for people.
+    assert {"cloud", "keyless"} <= extras
+
+
 def test_numerics_start_no_threads_for_the_cores_of_a_node() -> None:
     setting = environment(RUNTIME)["OPENBLAS_NUM_THREADS"]
     code = "import os, numpy; print(len(os.listdir('/proc/self/task')))"
@@ -171,7 +184,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *names, target = text.split()
         for name in names:
             _copy(ROOT / name, work / target / ("" if target == name else name))
-    settings = environment(BUILD)
+    settings = {**arguments(BUILD), **environment(BUILD)}
     del settings["PIP_NO_CACHE_DIR"]  # of the build tool alone; saves a download
     for text in texts(BUILD, "RUN"):
         command = re.sub(r"(?<![\w.])/(?=(opt|wheels)\b)", f"{root}/", text)

@@ -18,14 +18,15 @@ from pedigree.evidence import Signature, Signatures, from_object, to_object
 from pedigree.evidence.controls import guidance
 from pedigree.examine import Examination, ExamineSettings, examine
 from pedigree.examine.signed import LOOKED_AT_MAX
-from pedigree.signatures.trust import Trust, TrustedKey
+from pedigree.signatures.trust import Trust
+from pedigree.signatures.trusted import TrustedKey
 from pedigree.signatures.verdict import SignatureVerdict
 from pedigree.signatures.verification import verify
 from pedigree.sources import SourceSettings
 from worlds.policies import evidence
 
 KEY = new_key()
-TRUST = Trust.of([TrustedKey.from_pem("acme", public_pem(KEY))])
+TRUST = Trust.of([TrustedKey.read("acme", public_pem(KEY))])
 FILES = {"model.safetensors": weights({"a": matrix()}), "notes.txt": b"n"}
 
 

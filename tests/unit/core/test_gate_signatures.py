@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from made_signatures import new_key, public_pem, signed
+from made_signatures import NOW, new_key, public_pem, signed, statement_of
+from made_sigstore import MadeSigstore
 from pedigree.cli import main
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -70,3 +71,28 @@ def test_a_signed_model_is_admitted_for_who_knows_the_signer(
     assert _gate(models, capsys, key) == (0, "LineageVerified")
     (models / "modeling.py").write_text("import os")
     assert _gate(models, capsys, key) == (1, "NotSigned")
+
+
+def test_an_identity_of_sigstore_is_given_like_a_key(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, made = models.parent.parent, MadeSigstore()
+    who = {"issuer": "https://issuer.example", "subject": "releases@example.com"}
+    files = {p.name: p.read_bytes() for p in models.iterdir() if p.name != "model.sig"}
+    payload = json.dumps(statement_of(files)).encode()
+    (models / "model.sig").write_bytes(
+        made.sign(payload, at=NOW, issuer=who["issuer"], subject=who["subject"])
+    )
+    (root / "acme.json").write_text(json.dumps(who))
+    (root / "root.json").write_bytes(made.trusted_root())
+    flags = [f"--trusted-identity=acme={root / 'acme.json'}"]
+    flags.append(f"--trusted-root=house={root / 'root.json'}")
+    assert _gate(models, capsys, *flags) == (0, "LineageVerified")
+    (models / "modeling.py").write_text("import os")
+    assert _gate(models, capsys, *flags) == (1, "NotSigned")
+    (models / "modeling.py").unlink()
+    (root / "acme.json").write_text(json.dumps({**who, "subject": "*@example.net"}))
+    assert _gate(models, capsys, *flags) == (1, "NotSigned")
+    policy = f"--policy={root / 'policy.yaml'}"
+    assert main(["gate", "-f", str(MANIFEST), policy, *flags[:1]]) == 2
+    assert "names no root" in capsys.readouterr().err

@@ -22,13 +22,14 @@ from made_signatures import (
     statement_of,
 )
 from pedigree.signatures.bundle import pre_authentication
-from pedigree.signatures.trust import Trust, TrustedKey
+from pedigree.signatures.trust import Trust
+from pedigree.signatures.trusted import TrustedKey
 from pedigree.signatures.verdict import SignatureReason, SignatureVerdict
 from pedigree.signatures.verification import verify
 
 FILES = {"a.txt": b"A", "config.json": b"{}", "model.safetensors": b"weights"}
 KEY = new_key()
-TRUST = Trust.of([TrustedKey.from_pem("acme", public_pem(KEY))])
+TRUST = Trust.of([TrustedKey.read("acme", public_pem(KEY))])
 PREDICATE = "https://model_signing/signature/v1.0"
 
 

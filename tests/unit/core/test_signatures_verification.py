@@ -33,13 +33,12 @@ from pedigree import refs
 from pedigree.digests import Digest
 from pedigree.errors import SourceUnavailable
 from pedigree.ranges import FileEntry, ModelSource
-from pedigree.signatures.trust import (
-    NOBODY,
-    Trust,
+from pedigree.signatures.trust import NOBODY, Trust
+from pedigree.signatures.trusted import (
+    SigstoreRoot,
     TrustedCertificates,
+    TrustedIdentity,
     TrustedKey,
-    read_certificates,
-    read_key,
 )
 from pedigree.signatures.verdict import (
     SignatureReason,
@@ -52,16 +51,18 @@ from pedigree.sources import SourceSettings, open_source
 DATA = Path(__file__).parents[2] / "data" / "oms"
 FILES = {"a.txt": b"A", "config.json": b"{}", "model.safetensors": b"weights"}
 KEY = new_key()
-TRUST = Trust.of([TrustedKey.from_pem("acme", public_pem(KEY))])
+TRUST = Trust.of([TrustedKey.read("acme", public_pem(KEY))])
 ROOT = issue("root", authority=True)
 MIDDLE = issue("middle", ROOT, authority=True)
 LEAF = issue("signer", MIDDLE)
-AUTHORITY = Trust.of([TrustedCertificates.from_pem("house", ROOT.pem)])
+AUTHORITY = Trust.of([TrustedCertificates.read("house", ROOT.pem)])
 OTHERS = Trust.of(
     [
-        read_key("reference", DATA / "signer.pub"),
-        read_key("made", DATA / "made.pub"),
-        read_certificates("authority", DATA / "authority.pem"),
+        TrustedKey.read("reference", (DATA / "signer.pub").read_bytes()),
+        TrustedKey.read("made", (DATA / "made.pub").read_bytes()),
+        TrustedCertificates.read("authority", (DATA / "authority.pem").read_bytes()),
+        SigstoreRoot.read("public", (DATA / "public.root.json").read_bytes()),
+        TrustedIdentity.read("somebody", (DATA / "signer.identity.json").read_bytes()),
     ]
 )
 
@@ -105,7 +106,7 @@ def test_a_trusted_key_is_named_and_every_file_is_covered() -> None:
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()])
 def test_each_curve_of_the_registry_is_verified(curve: ec.EllipticCurve) -> None:
     key = new_key(curve)
-    trust = Trust.of([TrustedKey.from_pem("acme", public_pem(key))])
+    trust = Trust.of([TrustedKey.read("acme", public_pem(key))])
     assert _verify(signed(FILES, key), trust=trust).valid
     assert not _verify(signed(FILES, new_key(curve)), trust=trust).valid
 
@@ -117,6 +118,7 @@ def test_each_curve_of_the_registry_is_verified(curve: ec.EllipticCurve) -> None
         ("v1.0.0-certificate", "certificate", "authority", (), ()),
         ("v1.1.0-certificate", "certificate", "authority", (), ("ignore-me",)),
         ("v1.1.0-elliptic-key", "key", "reference", (), ("ignore-me",)),
+        ("v1.1.0-sigstore", "sigstore", "somebody", (), ("ignore-me",)),
     ],
 )
 def test_what_the_reference_tool_signed_is_valid(
@@ -162,12 +164,6 @@ def test_folders_ranges_and_hashes_are_read_as_the_reference_tool_writes_them(
     assert (changed.reason, changed.changed) == ("FilesChanged", ("sub/b",))
 
 
-def test_an_identity_of_sigstore_is_clearly_refused() -> None:
-    found = _vector("v1.1.0-sigstore")
-    assert found.reason is SignatureReason.KEYLESS_NOT_SUPPORTED
-    assert "sign with a key or a certificate" in found.message
-
-
 def test_the_folder_itself_as_a_name_of_old_releases_is_refused() -> None:
     assert _vector("v1.0.0-elliptic-key").reason is SignatureReason.MALFORMED
 
@@ -180,7 +176,7 @@ def test_the_folder_itself_as_a_name_of_old_releases_is_refused() -> None:
         ("empty.bundle.json", SignatureReason.MALFORMED),
         ("missing-envelope.bundle.json", SignatureReason.MALFORMED),
         ("missing-verification-material.bundle.json", SignatureReason.MALFORMED),
-        ("missing-tlog-entries.bundle.json", SignatureReason.KEYLESS_NOT_SUPPORTED),
+        ("missing-tlog-entries.bundle.json", SignatureReason.MALFORMED),
         ("wrong-predicate.bundle.json", SignatureReason.BAD_SIGNATURE),
     ],
 )
@@ -383,7 +379,7 @@ def test_an_authority_keeps_to_its_path_length() -> None:
 
 
 def test_a_certificate_is_no_key_and_a_key_no_certificate() -> None:
-    trust = Trust.of([TrustedKey.from_pem("acme", public_pem(LEAF.key))])
+    trust = Trust.of([TrustedKey.read("acme", public_pem(LEAF.key))])
     found = _verify(_by(LEAF, MIDDLE), trust=trust)
     assert found.reason is SignatureReason.UNTRUSTED
 

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signatures made with an identity by Sigstore, verified by its library, offline.
+
+The only module that talks to ``sigstore`` (extra ``keyless``).  The library is given
+the trust root of an instance and asks nobody: it verifies the certificate's chain, its
+entry in the log of certificates, the entry of the signature in the transparency log
+with promise, proof and checkpoint, that the certificate was valid at the time that the
+log or an authority of time stamps vouches for, and the signature itself.
+
+Who was certified is read here.  Sources: Sigstore's client specification; Fulcio's list
+of certificate extensions (1.3.6.1.4.1.57264.1).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pedigree.errors import ConfigError, quote
+from pedigree.signatures.bundle import PAYLOAD_TYPE, Bundle
+from pedigree.signatures.trusted import SigstoreRoot, invalid
+from pedigree.signatures.verdict import SignatureReason, Worthless
+
+if TYPE_CHECKING:
+    from sigstore.verify import Verifier
+
+_ISSUER_RAW = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
+_ISSUER = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
+_USER_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7")
+_TEXT_MAX_BYTES = 2_048
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who was certified.
+
+    Attributes:
+        issuer: Who vouched for the subject.
+        subject: An address, the URI of a workflow or the name of a user.
+    """
+
+    issuer: str
+    subject: str
+
+    def __str__(self) -> str:
+        return f"{quote(self.subject)} of {quote(self.issuer)}"
+
+
+def check_roots(roots: tuple[SigstoreRoot, ...]) -> None:
+    """Make sure, when a process starts, that every root can be used.
+
+    Raises:
+        ConfigError: The library is not installed (reason ``ExtraMissing``), or a root
+            is none (reason ``TrustInvalid``).
+    """
+    if roots and not installed():
+        raise ConfigError(
+            f"the root {quote(roots[0].name)} of Sigstore is trusted, and to verify "
+            "identities needs the extra 'keyless', which is not installed",
+            reason="ExtraMissing",
+            hint='pip install "pedigree-gate[keyless]"',
+        )
+    for root in roots:
+        _verifier(root)
+
+
+def installed() -> bool:
+    """Whether the library is there; loading it would take a third of a second."""
+    return find_spec("sigstore") is not None
+
+
+def identity_of(data: bytes, bundle: Bundle, root: SigstoreRoot) -> Identity:
+    """Who made a signature, verified under one root.
+
+    Args:
+        data: The bundle as it was read.
+        bundle: What was read of it.
+        root: Whom to believe.
+
+    Raises:
+        Worthless: Nobody whom the root vouches for, or it is malformed.
+    """
+    from sigstore.errors import CertValidationError, VerificationError
+    from sigstore.models import Bundle as SigstoreBundle
+    from sigstore.models import InvalidBundle
+
+    verifier, seen = _verifier(root), _Certified()
+    try:
+        read = SigstoreBundle.from_json(data)
+        kind, payload = verifier.verify_dsse(read, seen)
+    except Worthless:
+        raise
+    except CertValidationError as error:
+        raise Worthless(
+            SignatureReason.UNTRUSTED,
+            "was made with a certificate that leads to no trusted Sigstore instance",
+        ) from error
+    except VerificationError as error:
+        raise Worthless(
+            SignatureReason.BAD_SIGNATURE,
+            f"is not what the root {quote(root.name)} vouches for: {_why(error)}",
+        ) from error
+    except InvalidBundle as error:
+        raise Worthless(
+            SignatureReason.MALFORMED, f"cannot be read by Sigstore: {_why(error)}"
+        ) from error
+    except Exception as error:
+        # A library that reads what strangers wrote: whatever it raises, nothing is
+        # verified.  Seen: missing extensions, keys of another kind, numbers too large.
+        raise Worthless(
+            SignatureReason.MALFORMED,
+            f"cannot be read by Sigstore: {type(error).__name__}",
+        ) from error
+    der = read.signing_certificate.public_bytes(Encoding.DER)
+    if (kind, payload, der) != (PAYLOAD_TYPE, bundle.payload, bundle.chain[0]):
+        raise Worthless(
+            SignatureReason.MALFORMED, "was read in two ways by two readers"
+        )
+    return seen.identity
+
+
+class _Certified:
+    """Takes down who was certified, where the library asks whether that will do."""
+
+    def __init__(self) -> None:
+        self.identity = Identity("", "")
+
+    def verify(self, cert: x509.Certificate) -> None:
+        """See :class:`sigstore.verify.policy.VerificationPolicy`."""
+        self.identity = Identity(_issuer(cert), _subject(cert))
+
+
+def _issuer(certificate: x509.Certificate) -> str:
+    """The issuer of the token; newer instances write it twice."""
+    from cryptography.hazmat import asn1
+
+    found = {
+        extension.oid: extension.value.value
+        for extension in certificate.extensions
+        if isinstance(extension.value, x509.UnrecognizedExtension)
+    }
+    told = []
+    if _ISSUER in found:
+        told.append(asn1.decode_der(str, _short(found[_ISSUER])))
+    if _ISSUER_RAW in found:
+        told.append(_short(found[_ISSUER_RAW]).decode("utf-8"))
+    if not told or len(set(told)) != 1:
+        raise Worthless(
+            SignatureReason.UNSUPPORTED,
+            "was made with a certificate that names not one issuer of its identity",
+        )
+    return told[0]
+
+
+def _subject(certificate: x509.Certificate) -> str:
+    from cryptography.hazmat import asn1
+
+    names = certificate.extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    ).value
+    match list(names):
+        case [x509.RFC822Name(value=text) | x509.UniformResourceIdentifier(value=text)]:
+            return text
+        case [x509.OtherName(type_id=kind, value=der)] if kind == _USER_NAME:
+            return asn1.decode_der(str, _short(der))
+    raise Worthless(
+        SignatureReason.UNSUPPORTED,
+        f"was made with a certificate of {len(list(names))} names, wanted one: an "
+        "address, a URI or the name of a user",
+    )
+
+
+def _short(data: bytes) -> bytes:
+    if len(data) > _TEXT_MAX_BYTES:
+        raise ValueError("a text of a certificate is too long")
+    return data
+
+
+@lru_cache(maxsize=64)
+def _verifier(root: SigstoreRoot) -> Verifier:
+    """The library's verifier for one root.
+
+    Raises:
+        ConfigError: The root cannot be used (reason ``TrustInvalid``).
+    """
+    from sigstore.models import TrustedRoot
+    from sigstore.verify import Verifier
+
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "trusted_root.json")
+            path.write_bytes(root.data)
+            found: Any = TrustedRoot.from_file(str(path))
+        return Verifier(trusted_root=found)
+    except Exception as error:
+        # Anything that is wrong in what the operator of the cluster gave.
+        what = f"is no root of Sigstore that can be used: {_why(error)}"
+        raise invalid(
+            root.name, what, "give the trusted_root.json of a Sigstore instance"
+        ) from error
+
+
+def _why(error: Exception) -> str:
+    """The first line of what a library said."""
+    text = str(error).strip().split("\n", 1)[0] or type(error).__name__
+    return quote(text, 200)
