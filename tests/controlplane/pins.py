@@ -100,6 +100,8 @@ KWOK = GoModule(GO_MODULES / "kwok", (("kwok", "sigs.k8s.io/kwok"),))
 HELM = GoModule(GO_MODULES / "helm", (("helm", "helm.sh/helm/v4"),))
 _DISTRIBUTION = "github.com/distribution/distribution/v3"
 REGISTRY = GoModule(GO_MODULES / "registry", (("registry", _DISTRIBUTION),))
+_GATEWAY = "github.com/versity/versitygw"
+OBJECT_STORE = GoModule(GO_MODULES / "objectstore", (("objectstore", _GATEWAY),))
 
 
 def _kubernetes(name: str) -> Program:
@@ -138,6 +140,7 @@ PROGRAMS = {
             version_variables=("helm.sh/helm/v4/internal/version.version",),
         ),
         Program("registry", REGISTRY, package=".", source=_DISTRIBUTION),
+        Program("objectstore", OBJECT_STORE, package=".", source=_GATEWAY),
     )
 }
 

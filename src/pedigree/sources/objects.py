@@ -16,11 +16,12 @@ redirects; only the first address is judged.
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, pairwise
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -263,7 +264,25 @@ def _listed(
                     reason="LimitExceeded",
                     hint="refer to the model's own prefix",
                 )
-    return found
+    return _files_of(found)
+
+
+def _files_of(found: list[_Object]) -> list[_Object]:
+    """Without what marks a folder: an empty object that has others below it.
+
+    The client takes the slash off the end of a key.  So ``w.bin/`` would otherwise
+    stand in the place of ``w.bin``, and hide it.
+    """
+    paths = sorted(each.path for each in found)
+    for path, after in pairwise(paths):
+        if path == after:
+            _refuse_name(path, "two objects")
+
+    def has_some_below(path: str) -> bool:
+        at = bisect_left(paths, f"{path}/")
+        return at < len(paths) and paths[at].startswith(f"{path}/")
+
+    return [each for each in found if each.size or not has_some_below(each.path)]
 
 
 def _looked_at(store: Any, ref: ModelRef, key: str) -> _Object | None:
@@ -302,9 +321,9 @@ def _tag(told: str | None) -> str | None:
     return told if told.endswith('"') else f'"{told}"'
 
 
-def _refuse_name(path: str) -> NoReturn:
+def _refuse_name(path: str, what: str = "the key") -> NoReturn:
     raise SourceRefused(
-        f"store lists the key {quote(path)}, wanted a plain relative path",
+        f"store lists {what} {quote(path)}, wanted a plain relative path for each",
         reason="MalformedName",
         hint="rename the object",
     )

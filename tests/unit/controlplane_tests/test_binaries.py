@@ -92,6 +92,7 @@ def test_the_cache_folder_is_named_after_the_pinned_versions(
         "kwok-v0.8.0",
         "helm-v4.3.1",
         "registry-v3.1.2",
+        "objectstore-v1.8.0",
     }
 
 
