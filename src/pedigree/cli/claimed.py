@@ -72,7 +72,7 @@ def declared(subject: Subject) -> list[Declared]:
     """What the model's files declare; nothing for a stored fingerprint."""
     if subject.source is None:
         return []
-    from pedigree.examine.claims import read_declarations
+    from pedigree.examine.claims.reading import read_declarations
     from pedigree.limits import DEFAULT
 
     metadata = subject.checkpoint.metadata if subject.checkpoint else None

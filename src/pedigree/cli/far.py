@@ -68,7 +68,7 @@ def with_options(
 
 
 def _passing_cache() -> CacheSettings | None:
-    """Loaded when a model is far: it takes longer than reading a small one here."""
+    """As that of :mod:`pedigree.cli.passing`, loaded when a model is far."""
     from pedigree.cli.passing import passing_cache
 
     return passing_cache()

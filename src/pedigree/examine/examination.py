@@ -26,7 +26,7 @@ from pedigree.evidence import (
     Severity,
     Signatures,
 )
-from pedigree.examine.claims import contradictions
+from pedigree.examine.claims.against_weights import contradictions
 from pedigree.examine.doubts import doubts
 from pedigree.examine.facts import Facts, Seen, gather
 from pedigree.examine.listing import Listing, Progress, list_model

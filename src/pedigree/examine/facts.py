@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pedigree.examine import claims, safety
+from pedigree.examine.claims import look as claims
 from pedigree.examine.claims.fields import by_weight
+from pedigree.examine.safety import look as safety
 from pedigree.examine.seen import Facts, Seen
 
 __all__ = ["GATHERERS", "Facts", "Seen", "gather"]

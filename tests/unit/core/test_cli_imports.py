@@ -23,27 +23,56 @@ LATER = {
     "yaml",
 }
 
+UNCOMPARED = {
+    "pedigree.evidence",
+    "pedigree.examine.examination",
+    "pedigree.examine.safety.heads",
+    "pedigree.examine.safety.templates",
+    "pedigree.policy.references",
+    "pedigree.registry",
+    "pedigree.signatures",
+}
+"""Parts that say nothing about two models beside each other."""
 
-def _loaded(folder: Path) -> set[str]:
+
+def _loaded(*arguments: str) -> set[str]:
+    """Names of all modules that a command loads."""
     code = (
         "import json, sys; from pedigree.cli import main;"
-        f"code = main(['examine', '--json', {str(folder)!r}]);"
+        f"code = main([*{arguments!r}, '--json']);"
         "print(json.dumps(sorted(sys.modules)), file=sys.stderr); sys.exit(code)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    return {name.partition(".")[0] for name in json.loads(done.stderr)}
+    return set(json.loads(done.stderr))
 
 
 def test_a_plain_model_is_examined_without_what_only_others_need(
     tmp_path: Path,
 ) -> None:
     made_models.write(tmp_path / "model", made_models.llama(1))
-    assert not _loaded(tmp_path / "model") & LATER
+    assert not _loaded("examine", str(tmp_path / "model")) & LATER
 
 
 def test_a_signature_is_what_loads_its_verifier(tmp_path: Path) -> None:
     made_models.write(tmp_path, made_models.llama(1))
     (tmp_path / "model.sig").write_bytes(b"{}")
-    assert "cryptography" in _loaded(tmp_path)
+    assert "cryptography" in _loaded("examine", str(tmp_path))
+
+
+def test_two_models_are_compared_without_what_an_examination_needs(
+    tmp_path: Path,
+) -> None:
+    a, b = (
+        made_models.write(tmp_path / str(seed), made_models.llama(seed))
+        for seed in (1, 2)
+    )
+    template = {"chat_template": "{{ messages }}"}
+    for folder in (a, b):
+        (folder / "config.json").write_text('{"model_type": "llama"}')
+        (folder / "README.md").write_text("---\nbase_model: org/base\n---\n")
+        (folder / "tokenizer_config.json").write_text(json.dumps(template))
+    loaded = _loaded("compare", str(a), str(b))
+    assert not loaded & (LATER - {"yaml"} | UNCOMPARED)
+    assert {"yaml", "pedigree.examine.safety.template_files"} <= loaded

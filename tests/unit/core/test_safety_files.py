@@ -25,13 +25,13 @@ from pedigree.digests import sha256
 from pedigree.evidence import Finding, from_object, to_object
 from pedigree.examine import ExamineSettings, examine
 from pedigree.examine.listing import FAR_HEADS_MAX, HELD_MAX_BYTES, list_model
-from pedigree.examine.safety import facts
 from pedigree.examine.safety.credentials import (
     TEXT_MAX_BYTES,
     TEXTS_MAX_BYTES,
     look_through,
 )
 from pedigree.examine.safety.heads import MAGICS, magic_of
+from pedigree.examine.safety.look import facts
 from pedigree.examine.safety.names import name_sightings
 from pedigree.examine.safety.sightings import Sighting, told
 from pedigree.examine.seen import Facts, Seen

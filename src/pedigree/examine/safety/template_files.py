@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from pedigree.errors import ArtifactError, quote
-from pedigree.evidence.chat_templates import CHAT_TEMPLATE, MORE, TEMPLATES_TOLD_MAX
 from pedigree.examine.safety.sightings import Sighting
 from pedigree.examine.safety.texts import Texts
 from pedigree.limits import Limits
@@ -84,14 +83,20 @@ def template_facts(
             break
         sightings += _look_at(template.text, template.path)
     sightings += _ambiguous(standard)
+    return _declared(found.items()), sightings
+
+
+def _declared(found: Iterable[tuple[str, Template]]) -> list[Declared]:
+    # Loading evidence takes longer than reading the templates of two models.
+    from pedigree.evidence.chat_templates import CHAT_TEMPLATE, MORE, TEMPLATES_TOLD_MAX
+
     declared = [
-        Declared(CHAT_TEMPLATE, digest, _source(template))
-        for digest, template in found.items()
+        Declared(CHAT_TEMPLATE, digest, _source(template)) for digest, template in found
     ]
     if len(declared) > TEMPLATES_TOLD_MAX:
         source = declared[TEMPLATES_TOLD_MAX].source
         declared[TEMPLATES_TOLD_MAX:] = [Declared(CHAT_TEMPLATE, MORE, source)]
-    return declared, sightings
+    return declared
 
 
 def templates_of(
