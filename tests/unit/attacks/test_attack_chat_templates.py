@@ -43,7 +43,19 @@ ESCAPES = {
     "CVE-2024-56326 by a format that is a filter's argument": (
         "{{ ['{0.__init__}'.format]|map('join') }}"
     ),
-    "CVE-2025-27516 the filter attr reaches format": "{{ 'x'|attr('__class__') }}",
+    "CVE-2024-56326 by a format that is kept": (
+        "{% set f = content.format %}{{ f(messages) }}"
+    ),
+    "CVE-2024-56326 by a format that is kept as an item": (
+        "{% set f = content['format_map'] %}{{ f(messages) }}"
+    ),
+    "CVE-2025-27516 the filter attr reaches format": (
+        "{{ (content|attr('format'))(messages) }}"
+    ),
+    "CVE-2025-27516 the filter attr within map": (
+        "{% set f = [content]|map('attr', 'format')|first %}{{ f(messages) }}"
+    ),
+    "attr": "{{ 'x'|attr('__cl' ~ 'ass__') }}",
     "format_map": "{{ '{a.b}'.format_map(messages) }}",
     "item in place of an attribute": "{{ messages['__class__'] }}",
     "item with escapes": r"{{ messages['\x5f\x5fclass\x5f\x5f'] }}",
@@ -90,6 +102,9 @@ REACHES = {
     "function": "{{ fetch('x') }}",
     "method": "{{ messages.run('x') }}",
     "called item": "{{ messages['run']() }}",
+    "called value": "{% set f = messages.run %}{{ f() }}",
+    "called loop variable": "{% for f in [content.format] %}{{ f(1) }}{% endfor %}",
+    "called parameter": "{% macro m(f) %}{{ f(1) }}{% endmacro %}{{ m(x.format) }}",
     "cycler without a call": "{% set c = cycler %}",
     "name": "{{ os }}",
     "unknown filter": "{{ messages|shell }}",

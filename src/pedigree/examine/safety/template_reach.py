@@ -79,6 +79,8 @@ _INNER = frozenset(
 )
 """Names that, between double underscores, lead into the interpreter."""
 _INTERNALS = frozenset(f"__{name}__" for name in _INNER)
+_FORMATS = ("format", "format_map")
+"""Methods of texts that get at every attribute of what they are given."""
 _FORMAT_REACH = re.compile(r"\{[^{}]*[.\[]__|%\([^)]*__")
 _MAKERS = frozenset({"Concat", "Add", "Mod", "Mul", "Filter", "Call"})
 _JOINED = frozenset({"Concat", "Add"})
@@ -88,6 +90,17 @@ _LOADERS = {
     "Include": "include",
     "Extends": "extends",
 }
+
+
+class _Own(NamedTuple):
+    """Names that a template gives a value: all, those of functions, kept formats.
+
+    Functions are macros, and what a call gave, such as a ``joiner``.
+    """
+
+    names: frozenset[str]
+    functions: frozenset[str]
+    formats: frozenset[str]
 
 
 class Sight(NamedTuple):
@@ -132,9 +145,11 @@ def _kind(node: Any) -> str:
     return type(node).__name__
 
 
-def _own_names(tree: Any) -> frozenset[str]:
+def _own_names(tree: Any) -> _Own:
     """Names that the template itself gives a value, and its macros."""
-    own: set[str] = set()
+    names: set[str] = set()
+    functions: set[str] = set()
+    formats: set[str] = set()
     pending = [tree]
     for _ in range(NODES_MAX):
         if not pending:
@@ -142,12 +157,26 @@ def _own_names(tree: Any) -> frozenset[str]:
         node = pending.pop()
         kind = _kind(node)
         if kind == "Macro" or (kind == "Name" and node.ctx in ("store", "param")):
-            own.add(node.name)
+            names.add(node.name)
+        if kind == "Macro":
+            functions.add(node.name)
+        elif kind == "Assign" and _kind(node.target) == "Name":
+            if _kind(node.node) == "Call":
+                functions.add(node.target.name)
+            elif _is_format(node.node):
+                formats.add(node.target.name)
         pending.extend(node.iter_child_nodes())
-    return frozenset(own)
+    return _Own(frozenset(names), frozenset(functions), frozenset(formats))
 
 
-def _look(node: Any, own: frozenset[str]) -> Iterator[tuple[str, str]]:
+def _is_format(node: Any) -> bool:
+    """Whether an expression is the method of a text that formats, not called."""
+    if _kind(node) == "Getattr":
+        return node.attr in _FORMATS
+    return _kind(node) == "Getitem" and _text(node.arg) in _FORMATS
+
+
+def _look(node: Any, own: _Own) -> Iterator[tuple[str, str]]:
     kind = _kind(node)
     if kind == "Getattr":
         yield from _named(node.attr, "attribute")
@@ -167,7 +196,11 @@ def _look(node: Any, own: frozenset[str]) -> Iterator[tuple[str, str]]:
         yield from _arithmetic(node, kind)
     for child in node.iter_child_nodes():
         called = kind == "Call" and child is node.node
-        if _kind(child) == "Name" and child.name in _ONLY_CALLED - own and not called:
+        if (
+            _kind(child) == "Name"
+            and child.name in _ONLY_CALLED - own.names
+            and not called
+        ):
             yield WARNING, f"the function {quote(child.name)} without calling it"
         if _kind(child) in _JOINED and kind not in _JOINED and _is_split(child):
             yield ERROR, "an inner name that is put together"
@@ -181,11 +214,11 @@ def _named(name: str, what: str) -> Iterator[tuple[str, str]]:
         yield WARNING, f"the {what} {quote(name, 40)}"
 
 
-def _name(node: Any, own: frozenset[str]) -> Iterator[tuple[str, str]]:
+def _name(node: Any, own: _Own) -> Iterator[tuple[str, str]]:
     name = node.name
     if name.startswith("__"):
         yield ERROR, f"the name {quote(name, 40)}"
-    elif name not in own and (name in _OUTSIDE_NAMES or name.startswith("_")):
+    elif name not in own.names and (name in _OUTSIDE_NAMES or name.startswith("_")):
         yield WARNING, f"the name {quote(name, 40)}"
 
 
@@ -275,7 +308,8 @@ def _filter(node: Any) -> Iterator[tuple[str, str]]:
 
 def _attribute(args: list[Any], by: str) -> Iterator[tuple[str, str]]:
     name = _text(args[0]) if args else None
-    severity = ERROR if name is None or name.startswith("_") else WARNING
+    inner = name is None or name.startswith("_") or name in _FORMATS
+    severity = ERROR if inner else WARNING
     what = "a name told at run time" if name is None else quote(name, 40)
     yield severity, f"an attribute by {by}, {what}"
 
@@ -285,11 +319,10 @@ def _text(node: Any) -> str | None:
     return str(node.value) if is_text else None
 
 
-def _call(node: Any, own: frozenset[str]) -> Iterator[tuple[str, str]]:
+def _call(node: Any, own: _Own) -> Iterator[tuple[str, str]]:
     called = node.node
     if _kind(called) == "Name":
-        if called.name not in _OFFERED and called.name not in own | _OUTSIDE_NAMES:
-            yield WARNING, f"the function {quote(called.name, 40)}"
+        yield from _called_name(called.name, own)
     elif _kind(called) == "Getattr":
         if called.attr == "format_map":
             yield ERROR, "the method 'format_map'"
@@ -298,6 +331,16 @@ def _call(node: Any, own: frozenset[str]) -> Iterator[tuple[str, str]]:
     else:
         yield WARNING, "a function that is told at run time"
     yield from _large_arguments(node.args)
+
+
+def _called_name(name: str, own: _Own) -> Iterator[tuple[str, str]]:
+    # Later versions of Jinja watch the formats they see called; these they may not.
+    if name in own.formats:
+        yield ERROR, f"a format kept as {quote(name, 40)}"
+    elif name in own.names - own.functions:
+        yield WARNING, f"the function {quote(name, 40)}, told at run time"
+    elif name not in _OFFERED | own.names | _OUTSIDE_NAMES:
+        yield WARNING, f"the function {quote(name, 40)}"
 
 
 def _large_arguments(args: list[Any]) -> Iterator[tuple[str, str]]:
