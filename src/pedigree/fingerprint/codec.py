@@ -10,7 +10,7 @@ The format is described in ``docs/format.md``.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,24 +19,24 @@ from numpy.typing import NDArray
 from pedigree.errors import ArtifactError, quote
 from pedigree.fingerprint import codec_v1
 from pedigree.fingerprint.arrayfile import pack, unpack
+from pedigree.fingerprint.checks import (
+    checked_architecture,
+    checked_reason,
+    checked_shape,
+)
 from pedigree.fingerprint.model import Fingerprint, Shape, TensorRecord
 from pedigree.fingerprint.parts import check_parts, largest
 from pedigree.fingerprint.records import RECORD_ARRAYS, from_columns, to_columns
-from pedigree.fingerprint.roles import UNKNOWN_REASONS
 from pedigree.fingerprint.spec import (
-    AXIS_MAX,
     BLOCKS_MAX,
-    LAYERS_MAX,
     SPEC_V1,
     V2,
-    VOCABULARY_MAX,
     FingerprintSpec,
     Profile,
 )
 
 STORED_MAX_BYTES = 256_000_000
 """A deep fingerprint of the largest models has 60 MB."""
-_FAMILY = re.compile(r"[a-z0-9-]{0,32}")
 _NOTE = re.compile(r"[ -~]{1,200}")
 NOTES_MAX = 32
 _SIZES = ("layers", "width", "neurons", "vocabulary", "parameters")
@@ -174,48 +174,12 @@ def _from_parts(
     )
 
 
-def checked_architecture(value: object) -> str:
-    """The name of a family, or empty.
-
-    Raises:
-        ValueError: It is no such name.
-    """
-    if not isinstance(value, str) or not _FAMILY.fullmatch(value):
-        raise ValueError(f"architecture is {quote(value, 40)}")
-    return value
-
-
-def checked_reason(value: object) -> str:
-    """Why the family is unknown, or empty.
-
-    Raises:
-        ValueError: It is no such reason.
-    """
-    if value not in ("", *UNKNOWN_REASONS):
-        raise ValueError(f"reason is {quote(value, 40)}")
-    return str(value)
-
-
 def _notes(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > NOTES_MAX:
         raise ValueError("its notes are not a short list")
     if not all(isinstance(note, str) and _NOTE.fullmatch(note) for note in value):
         raise ValueError("a note is not a line of plain text")
     return tuple(value)
-
-
-def checked_shape(value: Mapping[str, Any], names: Collection[str]) -> Shape:
-    """Sizes of those names and no others, within what models have; else ValueError."""
-    if set(value) != set(names) or not all(type(v) is int for v in value.values()):
-        raise ValueError("its sizes are not numbers")
-    shape = Shape(**value)
-    sizes = (shape.layers, shape.width, shape.neurons, shape.vocabulary)
-    limits = (LAYERS_MAX, AXIS_MAX, AXIS_MAX, VOCABULARY_MAX)
-    if any(not 0 <= size <= most for size, most in zip(sizes, limits, strict=True)):
-        raise ValueError(f"it has the sizes {sizes}, allowed are {limits}")
-    if not 0 <= shape.parameters <= 2**53:
-        raise ValueError(f"it has {shape.parameters} weights")
-    return shape
 
 
 def _axes(

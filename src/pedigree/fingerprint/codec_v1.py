@@ -14,6 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pedigree.fingerprint.arrayfile import dtype_name, pack
+from pedigree.fingerprint.checks import (
+    checked_architecture,
+    checked_reason,
+    checked_shape,
+)
 from pedigree.fingerprint.model import NO_DIGEST, Fingerprint, Shape, TensorRecord
 from pedigree.fingerprint.records import WEIGHTS_MAX
 from pedigree.fingerprint.roles import Part, Role, Slot
@@ -95,13 +100,6 @@ def from_parts(
     Raises:
         ValueError, KeyError, TypeError: It is not one of version 1.
     """
-    # The codec knows this module.
-    from pedigree.fingerprint.codec import (
-        checked_architecture,
-        checked_reason,
-        checked_shape,
-    )
-
     if set(metadata) != {"architecture", "reason", "shape", "spec"}:
         raise ValueError("it has other facts than a fingerprint has")
     if {name: dtype_name(array) for name, array in arrays.items()} != _DTYPES:
