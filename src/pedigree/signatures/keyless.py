@@ -7,25 +7,28 @@ entry in the log of certificates, the entry of the signature in the transparency
 with promise, proof and checkpoint, that the certificate was valid at the time that the
 log or an authority of time stamps vouches for, and the signature itself.
 
-Who was certified is read here.  Sources: Sigstore's client specification; Fulcio's list
-of certificate extensions (1.3.6.1.4.1.57264.1).
+What it leaves to its callers is judged here: who was certified, and that keys and
+authorities which an instance no longer uses vouch for nothing of later.  Sources:
+Sigstore's client specification; Fulcio's list of certificate extensions
+(1.3.6.1.4.1.57264.1).
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from pedigree.errors import ConfigError, quote
 from pedigree.signatures.bundle import PAYLOAD_TYPE, Bundle
-from pedigree.signatures.trusted import SigstoreRoot, invalid
+from pedigree.signatures.trusted import ROOT_PARTS, SigstoreRoot, invalid
 from pedigree.signatures.verdict import SignatureReason, Worthless
 
 if TYPE_CHECKING:
@@ -76,12 +79,15 @@ def installed() -> bool:
     return find_spec("sigstore") is not None
 
 
-def identity_of(data: bytes, bundle: Bundle, root: SigstoreRoot) -> Identity:
+def identity_of(
+    data: bytes, bundle: Bundle, leaf: x509.Certificate, root: SigstoreRoot
+) -> Identity:
     """Who made a signature, verified under one root.
 
     Args:
         data: The bundle as it was read.
         bundle: What was read of it.
+        leaf: Its certificate.
         root: Whom to believe.
 
     Raises:
@@ -91,7 +97,8 @@ def identity_of(data: bytes, bundle: Bundle, root: SigstoreRoot) -> Identity:
     from sigstore.models import Bundle as SigstoreBundle
     from sigstore.models import InvalidBundle
 
-    verifier, seen = _verifier(root), _Certified()
+    _verifier(root)  # a root that is none has no parts to choose from
+    verifier, seen = _verifier(_in_use(root, leaf)), _Certified()
     try:
         read = SigstoreBundle.from_json(data)
         kind, payload = verifier.verify_dsse(read, seen)
@@ -118,12 +125,44 @@ def identity_of(data: bytes, bundle: Bundle, root: SigstoreRoot) -> Identity:
             SignatureReason.MALFORMED,
             f"cannot be read by Sigstore: {type(error).__name__}",
         ) from error
-    der = read.signing_certificate.public_bytes(Encoding.DER)
-    if (kind, payload, der) != (PAYLOAD_TYPE, bundle.payload, bundle.chain[0]):
+    same = (PAYLOAD_TYPE, bundle.payload, leaf)
+    if (kind, payload, read.signing_certificate) != same:
         raise Worthless(
             SignatureReason.MALFORMED, "was read in two ways by two readers"
         )
     return seen.identity
+
+
+def _in_use(root: SigstoreRoot, leaf: x509.Certificate) -> SigstoreRoot:
+    """The root without what was not in use all the while that a certificate was valid.
+
+    The library believes keys and authorities beyond their end, and whoever got hold of
+    an old one could go on.  The time it verifies is one at which the certificate is
+    valid, so what was in use throughout was in use then.
+    """
+    told = json.loads(root.data)
+    for part in ROOT_PARTS:
+        told[part] = [each for each in told[part] if _covers(each, leaf)]
+        if not told[part]:
+            raise Worthless(
+                SignatureReason.UNTRUSTED,
+                f"was made when none of the {part} of the root {quote(root.name)} was "
+                "in use",
+            )
+    return replace(root, data=json.dumps(told).encode())
+
+
+def _covers(member: dict[str, Any], leaf: x509.Certificate) -> bool:
+    """Whether a log or an authority was in use as long as a certificate was valid."""
+    period = member.get("publicKey", member).get("validFor") or {}
+    begin, end = (_time(period.get(key)) for key in ("start", "end"))
+    return (begin is None or begin <= leaf.not_valid_before_utc) and (
+        end is None or leaf.not_valid_after_utc <= end
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None
 
 
 class _Certified:

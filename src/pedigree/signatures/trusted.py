@@ -23,7 +23,8 @@ CERTIFICATES_MAX = 64
 _TEXT_MAX_CHARS = 1_024
 """Of an issuer or a subject.  Arbitrary; those of workflows have about 150."""
 ROOT_MEDIA_TYPE = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
-_ROOT_PARTS = ("certificateAuthorities", "ctlogs", "tlogs")
+ROOT_PARTS = ("certificateAuthorities", "ctlogs", "tlogs")
+"""Of a Sigstore instance: without one of them nothing can be verified."""
 _PEM = "give PEM: a public key on P-256, P-384 or P-521, or certificates"
 _IDENTITY = (
     'give JSON such as {"issuer": "https://accounts.example.com", '
@@ -190,7 +191,7 @@ class SigstoreRoot:
             got = quote(found.get("mediaType"), 80)
             what = f"has the mediaType {got}, wanted {ROOT_MEDIA_TYPE}"
             raise invalid(name, what, _ROOT)
-        for part in _ROOT_PARTS:
+        for part in ROOT_PARTS:
             if not isinstance(found.get(part), list) or not found[part]:
                 raise invalid(name, f"has no {part}", _ROOT)
         return cls(_checked(name), data)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -142,7 +143,7 @@ def _signer(data: bytes, bundle: Bundle, trust: Trust, at: datetime) -> _Signer:
             return _key_signer(bundle, trust)
         case SigningMethod.CERTIFICATE:
             return _certificate_signer(bundle, trust, at)
-    return _identity_signer(data, bundle, trust)
+    return _identity_signer(data, bundle, trust, at)
 
 
 def _key_signer(bundle: Bundle, trust: Trust) -> _Signer:
@@ -197,7 +198,9 @@ def _certificate_signer(bundle: Bundle, trust: Trust, at: datetime) -> _Signer:
     )
 
 
-def _identity_signer(data: bytes, bundle: Bundle, trust: Trust) -> _Signer:
+def _identity_signer(
+    data: bytes, bundle: Bundle, trust: Trust, at: datetime
+) -> _Signer:
     """Who proved a trusted identity to a trusted Sigstore instance."""
     if not trust.identities:
         raise Worthless(
@@ -213,12 +216,18 @@ def _identity_signer(data: bytes, bundle: Bundle, trust: Trust) -> _Signer:
             "was made with an identity by Sigstore, which takes the extra 'keyless' to "
             "verify, and that is not installed",
         )
-    key = _leaf_key(bundle)
+    leaf, key = _leaf(bundle)
+    if leaf.not_valid_before_utc > at:
+        raise Worthless(
+            SignatureReason.CERTIFICATE_EXPIRED,
+            f"was made with a certificate of {leaf.not_valid_before_utc}, which is yet "
+            "to come",
+        )
     refused: list[Worthless] = []
     strangers: list[str] = []
     for root in trust.roots:
         try:
-            identity = keyless.identity_of(data, bundle, root)
+            identity = keyless.identity_of(data, bundle, leaf, root)
         except Worthless as error:
             refused.append(error)
             continue
@@ -236,9 +245,11 @@ def _identity_signer(data: bytes, bundle: Bundle, trust: Trust) -> _Signer:
     raise max(refused, key=lambda error: error.reason is not SignatureReason.UNTRUSTED)
 
 
-def _leaf_key(bundle: Bundle) -> ec.EllipticCurvePublicKey:
+def _leaf(bundle: Bundle) -> tuple[x509.Certificate, ec.EllipticCurvePublicKey]:
+    """The signer's certificate and key."""
     try:
-        return signing_key(read_certificate(bundle.chain[0]).public_key())
+        leaf = read_certificate(bundle.chain[0])
+        return leaf, signing_key(leaf.public_key())
     except Unreadable as error:
         raise Worthless(
             SignatureReason.UNSUPPORTED, f"cannot be verified: {error}"

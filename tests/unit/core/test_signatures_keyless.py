@@ -18,7 +18,13 @@ from hypothesis import strategies as st
 
 from made_signatures import NOW, manifest_of, signed, statement_of
 from made_sigstore import MadeSigstore
-from made_sigstore_attacks import MALLORY, attacks, blind_spots, escapes
+from made_sigstore_attacks import (
+    MALLORY,
+    attacks,
+    attacks2,
+    blind_spots,
+    escapes,
+)
 from pedigree.errors import ConfigError
 from pedigree.signatures import keyless
 from pedigree.signatures.trust import Trust
@@ -258,6 +264,74 @@ def test_a_root_that_the_library_cannot_use_is_said_at_the_start() -> None:
     with pytest.raises(ConfigError, match="no root of Sigstore that") as caught:
         keyless.check_roots((SigstoreRoot.read("x", json.dumps(broken).encode()),))
     assert caught.value.reason == "TrustInvalid"
+
+
+THEN = NOW - timedelta(days=900)
+"""Libraries ask their own clock whether a root is in use already."""
+
+
+@pytest.mark.parametrize("part", ["certificateAuthorities", "ctlogs", "tlogs"])
+@pytest.mark.parametrize(
+    ("period", "told"),
+    [
+        ({"start": "2021-01-12T00:00:00Z"}, "Valid"),
+        (
+            {
+                "start": "2021-01-12T00:00:00Z",
+                "end": (THEN + timedelta(minutes=5)).isoformat(),
+            },
+            "Untrusted",
+        ),
+        (
+            {
+                "start": "2021-01-12T00:00:00Z",
+                "end": (THEN + timedelta(minutes=10)).isoformat(),
+            },
+            "Valid",
+        ),
+        ({"start": (THEN + timedelta(seconds=1)).isoformat()}, "Untrusted"),
+    ],
+)
+def test_what_an_instance_no_longer_uses_vouches_for_nothing_of_later(
+    part: str, period: dict[str, str], told: str
+) -> None:
+    trust = MADE.trust()
+    for each in trust[part]:
+        each.get("publicKey", each)["validFor"] = period
+    root = SigstoreRoot.read("house", json.dumps(trust).encode())
+    found = _verify(_by(at=THEN), Trust.of([root, _anna()]))
+    assert found.reason == told, found.message
+    if told != "Valid":
+        assert f"none of the {part}" in found.message
+
+
+def test_a_retired_part_beside_one_in_use_does_no_harm() -> None:
+    trust = MADE.trust()
+    for part in ("certificateAuthorities", "ctlogs", "tlogs"):
+        old = json.loads(json.dumps(OTHER.trust()[part]))
+        for each in old:
+            each.get("publicKey", each)["validFor"]["end"] = NOW.isoformat()
+        trust[part] = old + trust[part]
+    root = SigstoreRoot.read("house", json.dumps(trust).encode())
+    both = Trust.of([root, _anna()])
+    assert _verify(_by(), both).signer == "anna"
+    assert not _verify(_by(OTHER), both).valid
+    assert _verify(_by(OTHER, at=NOW - timedelta(days=1)), both).signer == "anna"
+
+
+def test_a_signature_of_the_future_is_not_believed_yet() -> None:
+    found = verify(_by(), manifest_of(FILES), TRUST, at=NOW - timedelta(seconds=1))
+    assert found.reason is SignatureReason.CERTIFICATE_EXPIRED
+    assert "yet to come" in found.message
+
+
+@pytest.mark.parametrize("name", sorted(attacks2(MADE, at=NOW)))
+def test_newer_logs_and_time_stamps_are_no_way_in(name: str) -> None:
+    assert not _verify(_by(**attacks2(MADE, at=NOW)[name])).valid
+
+
+def test_newer_logs_and_time_stamps_are_understood() -> None:
+    assert _verify(_by(rekor=2)).signer == "anna"
 
 
 def test_keys_and_identities_are_verified_beside_each_other() -> None:
