@@ -11,6 +11,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
+import made_few_bits
 import made_fp4
 import made_gguf
 import made_models as made
@@ -159,14 +160,19 @@ def _gguf_data(values: np.ndarray, kind: str) -> tuple[int, bytes]:
         return 0, values.astype("<f4").tobytes()
     if kind == "F16":
         return 1, values.astype("<f2").tobytes()
+    if kind in made_few_bits.NUMBERS:
+        return made_few_bits.NUMBERS[kind], made_few_bits.packed(values, kind)[
+            0
+        ].tobytes()
     return NUMBERS[kind], quantise(values, kind)
 
 
-def _gguf(kind: str) -> Callable[[Path, Weights], None]:
+def _gguf(kind: str, rest: str = "") -> Callable[[Path, Weights], None]:
     def write(folder: Path, weights: Weights) -> None:
         entries, data = [], b""
         for name, values in made_gguf.converted(weights, HEADS, KV_HEADS).items():
-            number, raw = _gguf_data(values, kind)
+            its = kind if not rest or name.startswith("blk.") else rest
+            number, raw = _gguf_data(values, its)
             dims = list(values.shape[::-1])
             entries.append(made_gguf.entry(name, dims, number, len(data)))
             data += raw + bytes(-len(raw) % 32)
@@ -210,3 +216,9 @@ QUANTISED = {
     "int4": _int4,
 }
 """Storages that round."""
+FEW_BITS = {
+    "gguf-iq3_s": _gguf("IQ3_S", "Q4_K"),
+    "gguf-iq2_xs": _gguf("IQ2_XS", "Q4_K"),
+    "gguf-iq1_s": _gguf("IQ1_S", "Q4_K"),
+}
+"""Storages that round layers to less than four bits, and embeddings to four."""

@@ -101,9 +101,11 @@ def _packed_seeds() -> list[bytes]:
         0, 0.02, (32, 32)).astype(np.float32)}  # fmt: skip
     settings = {"group_size": 16, "bits": 4}
     gptq, _ = made_packed.gptq(values, group_size=16, order="act")
+    three, _ = made_packed.gptq(values, bits=3, group_size=16)
     awq, _ = made_packed.awq(values, group_size=16)
     found = [
         ({"quant_method": "gptq", "desc_act": True, **settings}, gptq),
+        ({"quant_method": "gptq", "group_size": 16, "bits": 3}, three),
         ({"quant_method": "awq", "version": "gemm", **settings}, awq),
     ]
     made = []

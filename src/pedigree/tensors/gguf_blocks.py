@@ -18,11 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pedigree.errors import ArtifactError, quote
+from pedigree.tensors.gguf_few_bits import few_bits
 from pedigree.tensors.gguf_fields import Stored, fields, grouped, half
 from pedigree.tensors.gguf_tables import iq4_nl, iq4_xs, mxfp4, nvfp4, tq1_0, tq2_0
 from pedigree.tensors.layout import Extent
@@ -43,12 +45,14 @@ class BlockType:
         bytes: Stored bytes of one block.
         unpack: Makes blocks, shape (n, bytes), to values, shape (n, values) or of
             another shape with as many values in the same order.
+        extra: Whether that takes the extra ``gguf``.
     """
 
     name: str
     values: int
     bytes: int
     unpack: Callable[[Stored], NDArray[np.float32]]
+    extra: bool = False
 
 
 def decode_blocks(raw: bytes, block: BlockType) -> NDArray[np.float32]:
@@ -63,7 +67,8 @@ def decode_blocks(raw: bytes, block: BlockType) -> NDArray[np.float32]:
         owned by the caller.  Where a scale is not finite, neither are values.
 
     Raises:
-        ArtifactError: The bytes are not whole blocks (``MalformedValue``).
+        ArtifactError: The bytes are not whole blocks (``MalformedValue``), or the type
+            takes an extra that is not installed (``UnsupportedDtype``).
     """
     count, rest = divmod(len(raw), block.bytes)
     if rest:
@@ -252,6 +257,10 @@ def _q6_k(stored: Stored) -> NDArray[np.float32]:
     return grouped(half(stored, 208) * small, numbers)
 
 
+def _few_bits(name: str, stored_bytes: int) -> BlockType:
+    return BlockType(name, 256, stored_bytes, partial(few_bits, name=name), extra=True)
+
+
 BLOCK_TYPES: dict[int, BlockType] = {
     2: BlockType("Q4_0", 32, 18, _q4_0),
     3: BlockType("Q4_1", 32, 20, _q4_1),
@@ -263,8 +272,15 @@ BLOCK_TYPES: dict[int, BlockType] = {
     12: BlockType("Q4_K", 256, 144, _q4_k),
     13: BlockType("Q5_K", 256, 176, _q5_k),
     14: BlockType("Q6_K", 256, 210, _q6_k),
+    16: _few_bits("IQ2_XXS", 66),
+    17: _few_bits("IQ2_XS", 74),
+    18: _few_bits("IQ3_XXS", 98),
+    19: _few_bits("IQ1_S", 50),
     20: BlockType("IQ4_NL", 32, 18, iq4_nl),
+    21: _few_bits("IQ3_S", 110),
+    22: _few_bits("IQ2_S", 82),
     23: BlockType("IQ4_XS", 256, 136, iq4_xs),
+    29: _few_bits("IQ1_M", 56),
     34: BlockType("TQ1_0", 256, 54, tq1_0),
     35: BlockType("TQ2_0", 256, 66, tq2_0),
     39: BlockType("MXFP4", 32, 17, mxfp4),
@@ -275,15 +291,6 @@ BLOCK_TYPES: dict[int, BlockType] = {
 UNREAD_TYPES = {
     9: "Q8_1",
     15: "Q8_K",
-    16: "IQ2_XXS",
-    17: "IQ2_XS",
-    18: "IQ3_XXS",
-    19: "IQ1_S",
-    21: "IQ3_S",
-    22: "IQ2_S",
-    29: "IQ1_M",
     41: "Q1_0",
 }
-"""Types that are not decoded.  IQ1, IQ2 and IQ3 store places in tables of hundreds of
-points that follow no rule, Q8_1 and Q8_K are for sums only, and Q1_0 is rare.
-"""
+"""Types that are not decoded: Q8_1 and Q8_K are for sums only, and Q1_0 is rare."""

@@ -12,6 +12,7 @@ from pedigree.limits import Limits
 from pedigree.ranges import ModelSource, RangeSource
 from pedigree.tensors.formats import GGUF, format_by_name
 from pedigree.tensors.gguf_blocks import BLOCK_TYPES, BlockCoding
+from pedigree.tensors.gguf_few_bits import EXTRA_HINT, installed
 from pedigree.tensors.gguf_header import (
     PLAIN_TYPES,
     GgufHeader,
@@ -61,7 +62,8 @@ def open_gguf(
     Raises:
         ArtifactError: Several models (``AmbiguousWeights``), an incomplete split set
             (``MissingShard``), a tensor in two files (``DuplicateTensor``), no tensor
-            (``NoReadableWeights``), or reasons of
+            (``NoReadableWeights``), a type that takes an extra which is not there
+            (``UnsupportedDtype``), or reasons of
             :mod:`pedigree.tensors.gguf_header`.
         SourceError: The bytes could not be had.
     """
@@ -69,6 +71,7 @@ def open_gguf(
     files = {path: source.open(path) for path in paths}
     headers = {path: read_gguf_header(file, limits) for path, file in files.items()}
     _check_split(headers)
+    _check_types(headers)
     first = headers[paths[0]]
     tensors: dict[str, TensorInfo] = {}
     for path, header in headers.items():
@@ -164,6 +167,27 @@ def _check_split(headers: Mapping[str, GgufHeader]) -> None:
                 reason="MissingShard",
                 path=path,
             )
+
+
+def _check_types(headers: Mapping[str, GgufHeader]) -> None:
+    """Refuse a model of which only some tensors could be compared."""
+    found = [
+        (path, stored.name, BLOCK_TYPES[stored.kind].name)
+        for path, header in headers.items()
+        for stored in header.tensors
+        if stored.kind in BLOCK_TYPES and BLOCK_TYPES[stored.kind].extra
+    ]
+    if not found or installed():
+        return
+    path, name, kind = found[0]
+    raise ArtifactError(
+        f"file {quote(path)} stores tensor {quote(name)} as {kind}; that type is "
+        "decoded with the package gguf, which is not installed, so what the model "
+        f"descends from is not decided (tensors in such types: {len(found)})",
+        reason="UnsupportedDtype",
+        hint=EXTRA_HINT,
+        path=path,
+    )
 
 
 def _check_number(tensors: Mapping[str, TensorInfo], path: str, limits: Limits) -> None:

@@ -33,6 +33,8 @@ _HALVES = {
     "Q4_K": (0, 2),
     "Q5_K": (0, 2),
     "Q6_K": (208,),
+    **dict.fromkeys(("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S"), (0,)),
+    "IQ1_M": (),
     "IQ4_NL": (0,),
     "IQ4_XS": (0,),
     "TQ1_0": (52,),
@@ -57,6 +59,8 @@ def _random(block: BlockType, count: int, seed: int) -> NDArray[np.uint8]:
         stored[exponent == 0x7C, at + 1] ^= 0x04
     if block.name == "MXFP4":
         stored[:, 0] %= 253
+    if block.name == "IQ1_M":  # its scale is in the highest bits of four words
+        stored[stored[:, 55] & 0x70 == 0x70, 55] ^= 0x10
     return stored
 
 

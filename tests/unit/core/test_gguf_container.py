@@ -116,9 +116,7 @@ def test_hostile_headers_are_refused(data: bytes, reason: str) -> None:
     assert _reason(data) == reason
 
 
-@pytest.mark.parametrize(
-    ("kind", "said"), [(16, "IQ2_XXS (16)"), (77, "ggml type (77)")]
-)
+@pytest.mark.parametrize(("kind", "said"), [(41, "Q1_0 (41)"), (77, "ggml type (77)")])
 def test_a_type_that_is_not_decoded_is_refused_by_its_name(
     kind: int, said: str
 ) -> None:
