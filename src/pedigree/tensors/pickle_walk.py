@@ -231,8 +231,7 @@ class _Machine:
         target.extend(items)
 
     def set_item(self) -> None:
-        value = self.pop()
-        self.set_items([self.pop(), value])
+        self.set_items([self.pop(), self.pop()][::-1])
 
     def set_items(self, items: list[Any]) -> None:
         target = self.top()
@@ -260,7 +259,8 @@ class _Machine:
             self.refuse("names a global by what is not text")
         found = _NAMES.get((module, name))
         if found is None:
-            self.refuse(f"names {quote(f'{module[:96]}.{name[:96]}')}")
+            how = OPCODES[self.data[self.start]]
+            self.refuse(f"names {quote(f'{module[:96]}.{name[:96]}')} by {how}")
         self.push(found)
 
     def stack_name(self) -> None:
@@ -289,7 +289,7 @@ class _Machine:
         arguments = self.pop()
         function = self.pop()
         if not isinstance(function, _Call) or type(arguments) is not tuple:
-            self.refuse("calls what may not be called")
+            self.refuse("holds REDUCE of what may not be called")
         self.push(_CALLS[function](self, arguments))
 
     def ordered(self, arguments: tuple[Any, ...]) -> object:

@@ -93,6 +93,8 @@ TORCH_DTYPES = {
 """Types of ``torch``, and what they are in :mod:`pedigree.tensors.dtypes`."""
 
 OPCODES = {
+    ord("c"): "GLOBAL",
+    0x93: "STACK_GLOBAL",
     ord("0"): "POP",
     ord("1"): "POP_MARK",
     ord("2"): "DUP",
@@ -125,4 +127,4 @@ OPCODES = {
     0x97: "NEXT_BUFFER",
     0x98: "READONLY_BUFFER",
 }
-"""Instructions that are refused, by name for messages."""
+"""Instructions that are refused, or for what they name, by name for messages."""

@@ -13,11 +13,13 @@ ROWS = [
     if row.startswith("|") and "test_" in row
 ]
 CVE = re.compile(r"CVE[-_](\d{4})[-_](\d{4,})", re.IGNORECASE)
+GHSA = re.compile(r"GHSA(?:-[0-9a-z]{4}){3}")
 FILE = re.compile(r"`((?:\.\./\w+/)?test_\w+\.py)`")
 
 
 def _numbers(text: str) -> set[str]:
-    return {f"CVE-{year}-{number}" for year, number in CVE.findall(text)}
+    found = {f"CVE-{year}-{number}" for year, number in CVE.findall(text)}
+    return found | set(GHSA.findall(text))
 
 
 def test_every_attack_test_is_listed() -> None:
