@@ -39,7 +39,7 @@ from pedigree.fingerprint.vocabulary import vocabulary_of
 from pedigree.limits import DEFAULT
 from pedigree.signatures.contents import compare
 from pedigree.signatures.statement import read_statement
-from pedigree.signatures.trust import Trust, read_certificates, read_key
+from pedigree.signatures.trust import READERS, Trust, content_of
 from pedigree.signatures.verdict import Worthless
 from pedigree.signatures.verification import verify
 from pedigree.tensors.gguf_header import read_gguf_header
@@ -48,10 +48,9 @@ from pedigree.tensors.gguf_tokens import stored_tokens
 _WORDS = [b"a", b"ab", b" c", b"\xc3\xa9", b"\x00"]
 _FILES = {"a.txt": b"A", "config.json": b"{}", "model.safetensors": b"weights"}
 _TRUST = Trust.of(
-    [
-        read_key("key", DATA / "oms" / "signer.pub"),
-        read_certificates("authority", DATA / "oms" / "authority.pem"),
-    ]
+    READERS[suffix](path.name.removesuffix(suffix), content_of(path))
+    for suffix in READERS
+    for path in sorted((DATA / "oms").glob(f"*{suffix}"))
 )
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -195,9 +194,8 @@ def _bundle(data: bytes) -> None:
 
 def _bundle_seeds() -> list[bytes]:
     folder = DATA / "oms"
-    kept = [
-        path for path in sorted(folder.rglob("*")) if path.suffix in (".sig", ".json")
-    ]
+    ends = (".sig", ".bundle.json")
+    kept = [path for path in sorted(folder.rglob("*")) if path.name.endswith(ends)]
     return [path.read_bytes() for path in kept if path.stat().st_size < 1 << 14]
 
 
@@ -247,7 +245,9 @@ TARGETS = (
            bytes_max=1024),
     Target("claims-json", of_json(_claims), _claims_seeds, (b"name", b"uri"), JSON),
     Target("signature-bundle", _bundle, _bundle_seeds,
-           (b"mediaType", b"publicKey", b"x509CertificateChain", b"rawBytes"), JSON,
+           (b"mediaType", b"publicKey", b"x509CertificateChain", b"rawBytes",
+            b"certificate", b"tlogEntries", b"inclusionProof", b"integratedTime",
+            b"checkpoint", b"timestampVerificationData"), JSON,
            1 << 14),
     Target("signature-statement", _statement, _statement_seeds, _STATEMENT_WORDS, JSON,
            1 << 13),

@@ -16,7 +16,7 @@ KEY = public_pem(new_key()).decode()
 ROOT = issue("root", authority=True).pem.decode()
 DATA = Path(__file__).parents[2] / "data" / "oms"
 SIGSTORE = (DATA / "public.root.json").read_text()
-IDENTITY = (DATA / "signer.identity.json").read_text()
+IDENTITY = (DATA / "somebody.identity.json").read_text()
 TRUST = {
     "acme.pub": KEY,
     "house.pem": ROOT,

@@ -62,7 +62,9 @@ OTHERS = Trust.of(
         TrustedKey.read("made", (DATA / "made.pub").read_bytes()),
         TrustedCertificates.read("authority", (DATA / "authority.pem").read_bytes()),
         SigstoreRoot.read("public", (DATA / "public.root.json").read_bytes()),
-        TrustedIdentity.read("somebody", (DATA / "signer.identity.json").read_bytes()),
+        TrustedIdentity.read(
+            "somebody", (DATA / "somebody.identity.json").read_bytes()
+        ),
     ]
 )
 
