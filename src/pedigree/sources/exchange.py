@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from pedigree.errors import SourceRefused, SourceUnavailable
 from pedigree.ranges import Usage
+from pedigree.refs import ModelRef
 from pedigree.sources.answers import check_redirect, failure, origin, shown
 from pedigree.sources.patience import Patience
 from pedigree.sources.spans import Meter
@@ -282,3 +283,25 @@ class Exchange:
                 )
             pieces.append(piece)
         return b"".join(pieces)
+
+
+class AskingSource:
+    """What each source that asks by an exchange says of itself."""
+
+    _ref: ModelRef
+    _exchange: Exchange
+
+    @property
+    def ref(self) -> ModelRef:
+        """The reference, pinned as far as the place can pin it."""
+        return self._ref
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes received so far, listings included."""
+        return self._exchange.meter.bytes_read
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked and received so far."""
+        return self._exchange.usage

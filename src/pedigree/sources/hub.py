@@ -30,10 +30,10 @@ from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 from pedigree import __version__
 from pedigree.digests import Digest
 from pedigree.errors import ArtifactError, SourceRefused, SourceUnavailable, quote
-from pedigree.ranges import FileEntry, Usage
+from pedigree.ranges import FileEntry
 from pedigree.refs import ModelRef
 from pedigree.sources.answers import check_range, origin, shown
-from pedigree.sources.exchange import Exchange, Session
+from pedigree.sources.exchange import AskingSource, Exchange, Session
 from pedigree.sources.offline import OfflineSource, note_listing
 from pedigree.sources.patience import Patience
 from pedigree.sources.settings import HUB_ENDPOINT, SourceSettings
@@ -140,7 +140,7 @@ def _pin(ref: ModelRef, settings: SourceSettings, exchange: Exchange) -> ModelRe
     return replace(ref, revision=commit)
 
 
-class HubSource:
+class HubSource(AskingSource):
     """One model on the Hub; see :class:`~pedigree.ranges.ModelSource`."""
 
     def __init__(self, ref: ModelRef, settings: SourceSettings) -> None:
@@ -161,24 +161,9 @@ class HubSource:
             )
 
     @property
-    def ref(self) -> ModelRef:
-        """The reference, pinned to a commit."""
-        return self._ref
-
-    @property
     def identity(self) -> str:
         """The commit."""
         return f"commit:{self._commit}"
-
-    @property
-    def bytes_read(self) -> int:
-        """Bytes received so far, listings included."""
-        return self._exchange.meter.bytes_read
-
-    @property
-    def usage(self) -> Usage:
-        """What was asked and received so far."""
-        return self._exchange.usage
 
     def files(self) -> tuple[FileEntry, ...]:
         """The files, sorted by path, with digests of those the Hub stores as LFS."""

@@ -18,10 +18,10 @@ from typing import Any, NoReturn
 
 from pedigree.digests import Digest, sha256
 from pedigree.errors import SourceRefused, SourceUnavailable, quote
-from pedigree.ranges import FileEntry, Usage
+from pedigree.ranges import FileEntry
 from pedigree.refs import ModelRef
 from pedigree.sources.archives import Image, is_plain, members
-from pedigree.sources.exchange import Exchange
+from pedigree.sources.exchange import AskingSource, Exchange
 from pedigree.sources.kept import Keeper
 from pedigree.sources.remote import (
     Stored,
@@ -73,7 +73,7 @@ class _Layer:
     compression: str = ""
 
 
-class RegistrySource:
+class RegistrySource(AskingSource):
     """One artifact of a registry; see :class:`~pedigree.ranges.ModelSource`."""
 
     def __init__(self, ref: ModelRef, settings: SourceSettings) -> None:
@@ -149,24 +149,9 @@ class RegistrySource:
         self._places[entry.path] = (entry, where, begin)
 
     @property
-    def ref(self) -> ModelRef:
-        """The reference, pinned to the digest of the manifest."""
-        return self._ref
-
-    @property
     def identity(self) -> str:
         """The digest of the manifest."""
         return self._ref.revision or ""
-
-    @property
-    def bytes_read(self) -> int:
-        """Bytes received so far."""
-        return self._exchange.meter.bytes_read
-
-    @property
-    def usage(self) -> Usage:
-        """What was asked and received so far."""
-        return self._exchange.usage
 
     def files(self) -> tuple[FileEntry, ...]:
         """The files, sorted by path, with digests of those that are a layer alone."""

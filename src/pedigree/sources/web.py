@@ -22,9 +22,9 @@ from urllib.parse import unquote
 
 from pedigree.digests import Digest, json_digest
 from pedigree.errors import ArtifactError, SourceRefused, quote
-from pedigree.ranges import FileEntry, Usage
+from pedigree.ranges import FileEntry
 from pedigree.refs import ModelRef
-from pedigree.sources.exchange import Exchange
+from pedigree.sources.exchange import AskingSource, Exchange
 from pedigree.sources.remote import (
     Stored,
     check_digest,
@@ -55,7 +55,7 @@ def resolve(ref: ModelRef, settings: SourceSettings) -> tuple[ModelRef, str]:
     return source.ref, source.identity
 
 
-class WebSource:
+class WebSource(AskingSource):
     """One model on a web server; see :class:`~pedigree.ranges.ModelSource`."""
 
     def __init__(self, ref: ModelRef, settings: SourceSettings) -> None:
@@ -143,11 +143,6 @@ class WebSource:
         )
 
     @property
-    def ref(self) -> ModelRef:
-        """The reference; a web server cannot pin it."""
-        return self._ref
-
-    @property
     def identity(self) -> str:
         """Digest over path, size, digest, tag and modification time of every file."""
         rows = [
@@ -155,16 +150,6 @@ class WebSource:
             for path, it in sorted(self._stored.items())
         ]
         return f"web:{json_digest(rows)}"
-
-    @property
-    def bytes_read(self) -> int:
-        """Bytes received so far."""
-        return self._exchange.meter.bytes_read
-
-    @property
-    def usage(self) -> Usage:
-        """What was asked and received so far."""
-        return self._exchange.usage
 
     def files(self) -> tuple[FileEntry, ...]:
         """The files, sorted by path, without digests: nobody vouches for them."""
