@@ -9,7 +9,7 @@ itself, so that it is no claim of descent.
 from __future__ import annotations
 
 from pedigree.examine.claims.fields import Field
-from pedigree.examine.claims.nodes import declared_in, member, pairs_of
+from pedigree.examine.claims.nodes import declared_in, member, pairs_in
 from pedigree.tensors.remarks import Declared
 
 MLMODEL = "MLmodel"
@@ -24,12 +24,7 @@ def mlflow_declarations(text: bytes) -> list[Declared]:
     Raises:
         ArtifactError: It is not YAML (``MalformedDeclaration``).
     """
-    pairs = pairs_of(
-        text.decode("utf-8", "replace"),
-        path=MLMODEL,
-        what="MLflow description",
-        reason="MalformedDeclaration",
-    )
+    pairs = pairs_in(text, path=MLMODEL, what="MLflow description")
     flavour = member(pairs, "flavors", "transformers")
     adapted = any(key == "peft_adaptor" for key, _ in flavour)
     fields = {

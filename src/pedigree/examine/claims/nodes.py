@@ -51,6 +51,16 @@ def pairs_of(text: str, *, path: str, what: str, reason: str) -> Pairs:
         ) from error
 
 
+def pairs_in(data: bytes, *, path: str, what: str) -> Pairs:
+    """As :func:`pairs_of`, of a whole file.
+
+    Raises:
+        ArtifactError: It is not YAML (``MalformedDeclaration``).
+    """
+    text = data.decode("utf-8", "replace")
+    return pairs_of(text, path=path, what=what, reason="MalformedDeclaration")
+
+
 def _is_deep(line: str) -> bool:
     """Whether more brackets are open at once than anybody writes, quoted ones too."""
     if line.count("[") + line.count("{") <= _FLOW_DEPTH_MAX:

@@ -17,7 +17,7 @@ from pedigree.examine.claims.nodes import (
     entries,
     member,
     members,
-    pairs_of,
+    pairs_in,
 )
 from pedigree.tensors.remarks import Declared
 
@@ -38,12 +38,7 @@ def kitfile_declarations(text: bytes) -> list[Declared]:
     Raises:
         ArtifactError: It is not YAML (``MalformedDeclaration``).
     """
-    pairs = pairs_of(
-        text.decode("utf-8", "replace"),
-        path=KITFILE,
-        what="package description",
-        reason="MalformedDeclaration",
-    )
+    pairs = pairs_in(text, path=KITFILE, what="package description")
     found = list(declared_in(member(pairs, "model"), _KIT_MODEL, KITFILE))
     told = {item.field for item in found}
     whole = declared_in(member(pairs, "package"), _KIT_MODEL, KITFILE)
