@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from made_signatures import new_key, public_pem, signed
+from made_signatures import NOW, new_key, public_pem, signed, statement_of
+from made_sigstore import MadeSigstore
 from operator_world.bench import Bench, model, running_bench
 
 SPACE = "signed"
@@ -25,10 +27,11 @@ def bench(
         yield bench
 
 
-def _believe(bench: Bench, folder: Path, pem: bytes) -> None:
-    """Start the operator again with one signer of the name ``acme``."""
+def _believe(bench: Bench, folder: Path, **signers: bytes) -> None:
+    """Start the operator again with other signers."""
     folder.mkdir()
-    (folder / "acme.pub").write_bytes(pem)
+    for name, data in signers.items():
+        (folder / name.replace("_", ".")).write_bytes(data)
     bench.stop()
     bench.start(PEDIGREE_TRUST=str(folder))
 
@@ -50,14 +53,31 @@ def test_a_model_is_admitted_for_as_long_as_its_signer_is_trusted(
     assert obj["status"]["verdict"]["reason"] == "NotSigned"
     assert "no signer is trusted here" in obj["status"]["verdict"]["message"]
 
-    _believe(bench, tmp_path / "first", public_pem(KEY))
+    _believe(bench, tmp_path / "first", acme_pub=public_pem(KEY))
     bench.verdict(SPACE, "tuned", "Pass", ready="True")
     (found,) = bench.evidences()
     (signature,) = found["status"]["signatures"]["found"]
     assert (signature["reason"], signature["signer"]) == ("Valid", "acme")
 
-    _believe(bench, tmp_path / "second", public_pem(STRANGER))
+    _believe(bench, tmp_path / "second", acme_pub=public_pem(STRANGER))
     obj = bench.verdict(SPACE, "tuned", "Fail")
     assert obj["status"]["verdict"]["reason"] == "NotSigned"
     bench.settle()
     assert bench.examinations() == 1, "once is enough to know"
+
+    made = MadeSigstore()
+    who = {"issuer": "https://issuer.example", "subject": "releases@acme.example"}
+    payload = json.dumps(statement_of(files)).encode()
+    (folder / "model.sig").write_bytes(
+        made.sign(payload, issuer=who["issuer"], subject=who["subject"], at=NOW)
+    )
+    _believe(
+        bench,
+        tmp_path / "third",
+        acme_identity_json=json.dumps(who).encode(),
+        house_root_json=made.trusted_root(),
+    )
+    bench.verdict(SPACE, "tuned", "Pass", ready="True")
+    (found,) = bench.evidences()
+    (signature,) = found["status"]["signatures"]["found"]
+    assert (signature["signer"], signature["method"]) == ("acme", "sigstore")
