@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import struct
 import sys
 import tempfile
-from math import prod
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from bench.machine import machine_facts
 from bench.processes import run_once
 
+from made_models import write_zeros
 from pedigree.limits import DEFAULT
 
 WIDTH, NEURONS = 4096, 11008
@@ -40,24 +41,11 @@ def _write(folder: Path, tokens: int) -> int:
         layer + "mlp.down_proj.weight": (WIDTH, NEURONS),
         **{f"{layer}self_attn.{name}_proj.weight": (WIDTH, WIDTH) for name in "qkvo"},
     }
-    described, offset = {}, 0
-    for name, shape in shapes.items():
-        end = offset + 2 * prod(shape)
-        described[name] = {
-            "dtype": "BF16",
-            "shape": list(shape),
-            "data_offsets": [offset, end],
-        }
-        offset = end
-    text = json.dumps(described).encode()
-    text += b" " * (-len(text) % 8)
-    with (folder / "model.safetensors").open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + offset)
+    write_zeros(folder, shapes)
     (folder / "config.json").write_text(
         json.dumps({"model_type": "llama", "num_attention_heads": 32})
     )
-    return 8 + len(text) + offset
+    return (folder / "model.safetensors").stat().st_size
 
 
 def main() -> None:

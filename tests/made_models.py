@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -42,19 +43,35 @@ _STORE: dict[str, Callable[[NDArray[np.float32]], bytes]] = {
 
 def file_bytes(weights: Mapping[str, NDArray[np.float32]], dtype: str) -> bytes:
     """One safetensors file, tensors in the order given."""
-    header, chunks, offset = {}, [], 0
-    for name, values in weights.items():
-        data = _STORE[dtype](values)
-        header[name] = {
+    chunks = {name: _STORE[dtype](values) for name, values in weights.items()}
+    sizes = {name: (weights[name].shape, len(data)) for name, data in chunks.items()}
+    return b"".join([_header(sizes, dtype), *chunks.values()])
+
+
+def _header(sizes: Mapping[str, tuple[tuple[int, ...], int]], dtype: str) -> bytes:
+    """What stands before the tensors of those shapes and bytes."""
+    described, offset = {}, 0
+    for name, (shape, nbytes) in sizes.items():
+        described[name] = {
             "dtype": dtype,
-            "shape": list(values.shape),
-            "data_offsets": [offset, offset + len(data)],
+            "shape": list(shape),
+            "data_offsets": [offset, offset + nbytes],
         }
-        chunks.append(data)
-        offset += len(data)
-    text = json.dumps(header).encode()
+        offset += nbytes
+    text = json.dumps(described).encode()
     text += b" " * (-len(text) % 8)
-    return b"".join([struct.pack("<Q", len(text)), text, *chunks])
+    return struct.pack("<Q", len(text)) + text
+
+
+def write_zeros(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> Path:
+    """A model of zeros in BF16, which takes no room on the disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = {name: (shape, 2 * prod(shape)) for name, shape in shapes.items()}
+    header = _header(sizes, "BF16")
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + sum(nbytes for _, nbytes in sizes.values()))
+    return folder
 
 
 def write(

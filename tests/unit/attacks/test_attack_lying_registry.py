@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 
 from artifact_world.registry import Registry, digest_of, serve
+from operator_world.evidence_server import EvidenceServer
 from pedigree.evidence import Evidence
 from pedigree.registry.store import FingerprintStore
 from pedigree.sources import SourceSettings
@@ -23,41 +24,13 @@ from pedigree_operator.cache import Cache
 from pedigree_operator.cluster import Cluster
 from pedigree_operator.index import Index, Object
 from pedigree_operator.jobs import ExamineCommand
-from pedigree_operator.kinds import Key, Resource
+from pedigree_operator.kinds import Key
 from pedigree_operator.recorder import Recorder
 from pedigree_operator.sourcing import Sourcing
 
 MODELS = Path(__file__).parents[3] / "examples" / "models"
 GENUINE, OTHER = MODELS / "llama-a", MODELS / "llama-b"
 WEIGHTS = "model.safetensors"
-Json = dict[str, Any]
-
-
-class Server:
-    """An API server that knows nothing but evidence."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, Json] = {}
-        self.version = 0
-
-    async def create(self, resource: Resource, obj: Json) -> Json:
-        return self._store(obj["metadata"]["name"], obj)
-
-    async def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
-        return self.objects.get(name)
-
-    async def patch_status(
-        self, resource: Resource, namespace: str, name: str, patch: Json
-    ) -> Json:
-        obj = self.objects[name]
-        status = {**obj.get("status", {}), **patch["status"]}
-        return self._store(name, {**obj, "status": status})
-
-    def _store(self, name: str, obj: Json) -> Json:
-        self.version += 1
-        metadata = {**obj["metadata"], "resourceVersion": str(self.version)}
-        self.objects[name] = {**obj, "metadata": metadata}
-        return self.objects[name]
 
 
 class Uncompared:
@@ -74,7 +47,7 @@ class World:
     """The operator's examinations, in real processes, and what is kept of them."""
 
     def __init__(self, folder: Path, hosts: tuple[str, ...]) -> None:
-        server = Server()
+        server = EvidenceServer()
         self.index = Index()
         self.root = folder / "store"
         self.root.mkdir()

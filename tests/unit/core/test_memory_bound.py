@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import json
-import struct
 import tracemalloc
-from math import prod
 from pathlib import Path
 
 import pytest
@@ -25,28 +22,13 @@ BOUND = 60_000
 
 
 def _sparse(folder: Path, tokens: int, width: int) -> Path:
-    """A model of zeros with one large tensor, which takes no room on the disk."""
+    """A model of zeros with one large tensor."""
     shapes = {"model.embed_tokens.weight": (tokens, width)}
     shapes |= {
         f"model.layers.0.{name}.weight": (width, width)
         for name in ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
     }
-    described, offset = {}, 0
-    for name, shape in shapes.items():
-        end = offset + 2 * prod(shape)
-        described[name] = {
-            "dtype": "BF16",
-            "shape": list(shape),
-            "data_offsets": [offset, end],
-        }
-        offset = end
-    text = json.dumps(described).encode()
-    text += b" " * (-len(text) % 8)
-    folder.mkdir()
-    with (folder / "model.safetensors").open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + offset)
-    return folder
+    return made_models.write_zeros(folder, shapes)
 
 
 @pytest.mark.parametrize("profile", [Profile.FAST, Profile.DEEP])

@@ -6,48 +6,18 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, cast
 
+from operator_world.evidence_server import EvidenceServer
 from operator_world.worlds import DIGEST, NOW, OTHER, URI, evidence
 from pedigree.digests import Digest
 from pedigree.evidence import SOURCES_MAX, Evidence, Resolution, from_object, to_object
 from pedigree_operator.cache import Cache
-from pedigree_operator.cluster import Cluster, ClusterError
-from pedigree_operator.kinds import Key, Kind, Resource
+from pedigree_operator.cluster import Cluster
+from pedigree_operator.kinds import Key, Kind
 from pedigree_operator.moments import format_time
 from pedigree_operator.recorder import Recorder
 
-Json = dict[str, Any]
 BRANCH = "hf://org/model@main"
 FIRST, SECOND = (f"hf://org/model@{digit * 40}" for digit in "12")
-
-
-class EvidenceServer:
-    """An API server that knows nothing but evidence."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, Json] = {}
-        self.version = 0
-
-    async def create(self, resource: Resource, obj: Json) -> Json:
-        return self._store(obj["metadata"]["name"], obj)
-
-    async def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
-        return self.objects.get(name)
-
-    async def patch_status(
-        self, resource: Resource, namespace: str, name: str, patch: Json
-    ) -> Json:
-        obj = self.objects[name]
-        wanted = patch["metadata"]["resourceVersion"]
-        if obj["metadata"]["resourceVersion"] != wanted:
-            raise ClusterError("it has changed", status=409)
-        status = {**obj.get("status", {}), **patch["status"]}
-        return self._store(name, {**obj, "status": status})
-
-    def _store(self, name: str, obj: Json) -> Json:
-        self.version += 1
-        metadata = {**obj["metadata"], "resourceVersion": str(self.version)}
-        self.objects[name] = {**obj, "metadata": metadata}
-        return self.objects[name]
 
 
 class Setting:
