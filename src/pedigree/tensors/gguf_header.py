@@ -50,7 +50,7 @@ _NAME_MAX_BYTES = 64
 _RANK_MAX = 4
 _COUNT_LIMIT = 2**63
 _ALIGNMENT_MAX = 1 << 20
-_DEFAULT_ALIGNMENT = 32
+DEFAULT_ALIGNMENT = 32
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _NUMBERS = {
@@ -301,7 +301,7 @@ def _array(cursor: _Cursor, key: str) -> ArrayRange:
 
 
 def _alignment(cursor: _Cursor, scalars: Mapping[str, Scalar]) -> int:
-    value = scalars.get("general.alignment", _DEFAULT_ALIGNMENT)
+    value = scalars.get("general.alignment", DEFAULT_ALIGNMENT)
     if (
         type(value) is not int
         or not 8 <= value <= _ALIGNMENT_MAX

@@ -14,6 +14,7 @@ from pedigree.tensors.formats import GGUF, format_by_name
 from pedigree.tensors.gguf_blocks import BLOCK_TYPES, BlockCoding
 from pedigree.tensors.gguf_few_bits import EXTRA_HINT, installed
 from pedigree.tensors.gguf_header import (
+    DEFAULT_ALIGNMENT,
     PLAIN_TYPES,
     GgufHeader,
     GgufTensor,
@@ -35,6 +36,9 @@ _LINEAGE = re.compile(
     r"|size_label|license\..+|base_model\..+|source\..+|dataset\..+)"
 )
 _TEMPLATE = re.compile(r"tokenizer\.chat_template(?:\..+)?", re.DOTALL)
+_BESIDE = ("mmproj", "mtp-")
+"""How the names of files begin that belong beside a model: what sees and hears for it,
+and layers that predict several tokens."""
 _LENGTH_BYTES = 8
 _LONG_TEMPLATES_MAX = 4
 _TEMPLATE_READ_BYTES = 1 << 20
@@ -87,6 +91,8 @@ def open_gguf(
             tensors[stored.name] = _info(stored, path, first)
     _check_number(tensors, paths[0], limits)
     remarks = [_unread(path) for path in unread]
+    for path, header in headers.items():
+        remarks += _unowned(path, header, files[path].size)
     if _order_unknown(first, tensors):
         remarks.append(
             Remark(
@@ -113,8 +119,9 @@ def open_gguf(
 def _choose(sizes: Mapping[str, int], limits: Limits) -> tuple[list[str], list[str]]:
     """Files of the model, in order, and those that are not read."""
     every = [path for path in sizes if format_by_name(path) == GGUF]
-    beside = [p for p in every if p.rpartition("/")[2].lower().startswith("mmproj")]
-    own = [path for path in every if path not in beside]
+    beside = [p for p in every if p.rpartition("/")[2].lower().startswith(_BESIDE)]
+    # Whoever names such a file alone means it.
+    own = [path for path in every if path not in beside] or every
     top = [path for path in own if "/" not in path]
     candidates = top or own
     models: dict[str, list[str]] = {}
@@ -122,10 +129,9 @@ def _choose(sizes: Mapping[str, int], limits: Limits) -> tuple[list[str], list[s
         split = _SPLIT.fullmatch(path)
         stem = f"{split[1]}-*-of-{split[3]}.gguf" if split else path
         models.setdefault(stem, []).append(path)
-    if not models:
+    if not models:  # an index alone is named like one of them
         raise ArtifactError(
-            f"GGUF files {quote(beside)} belong beside a model, wanted the model",
-            reason="NoReadableWeights",
+            "model has no GGUF file, wanted one", reason="NoReadableWeights"
         )
     if len(models) > 1:
         raise ArtifactError(
@@ -303,6 +309,27 @@ def _long_templates(header: GgufHeader, file: RangeSource) -> dict[str, str]:
         ).decode("utf-8", "replace")
         for key, place in found.items()
     }
+
+
+def _unowned(path: str, header: GgufHeader, size: int) -> list[Remark]:
+    """Bytes that belong to no tensor and that no padding explains."""
+    padding = header.scalars.get("general.alignment", DEFAULT_ALIGNMENT)
+    begins = [each.begin for each in header.tensors] + [size]
+    ends = [header.data_begin] + [each.end for each in header.tensors]
+    gaps = [b - e for b, e in zip(begins, ends, strict=True)]
+    large = [gap if gap >= int(padding) else 0 for gap in gaps]
+    found = {"HoleInData": sum(large[:-1]), "TrailingData": large[-1]}
+    return [
+        Remark(
+            reason,
+            path,
+            f"{length} bytes of {quote(path)} belong to no tensor, and are more than "
+            "padding; no reader of the weights looks at them",
+            WARNING,
+        )
+        for reason, length in found.items()
+        if length
+    ]
 
 
 def _unread(path: str) -> Remark:

@@ -196,11 +196,40 @@ def test_two_models_in_one_folder_are_ambiguous(tmp_path: Path) -> None:
     assert caught.value.reason == "AmbiguousWeights"
 
 
-def test_a_projector_beside_a_model_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["mmproj-model.gguf", "mtp-model.gguf"])
+def test_a_file_that_belongs_beside_a_model_is_told(tmp_path: Path, name: str) -> None:
     made_gguf.write(tmp_path, LLAMA)
-    made_gguf.write(tmp_path, LLAMA, name="mmproj-model.gguf")
+    made_gguf.write(tmp_path, LLAMA, name=name)
     (remark,) = made_models.checkpoint(tmp_path).remarks
-    assert (remark.reason, remark.path) == ("UnreadWeights", "mmproj-model.gguf")
+    assert (remark.reason, remark.path) == ("UnreadWeights", name)
+    (tmp_path / "model.gguf").unlink()
+    assert made_models.checkpoint(tmp_path).remarks == ()
+
+
+def test_an_index_without_a_file_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf.index.json").write_text("{}")
+    with pytest.raises(ArtifactError) as caught:
+        made_models.checkpoint(tmp_path)
+    assert caught.value.reason == "NoReadableWeights"
+
+
+@pytest.mark.parametrize(("length", "told"), [(31, []), (32, ["TrailingData"])])
+def test_bytes_after_the_last_tensor_are_told_of(
+    tmp_path: Path, length: int, told: list[str]
+) -> None:
+    one = {"token_embd.weight": np.ones((8, 4), np.float32)}
+    content = made_gguf.file_bytes(one, made_gguf.llama_keys())
+    (tmp_path / "m.gguf").write_bytes(content + bytes(length))
+    found = made_models.checkpoint(tmp_path).remarks
+    assert [remark.reason for remark in found] == told
+
+
+def test_bytes_between_tensors_are_told_of(tmp_path: Path) -> None:
+    entries = [made_gguf.entry("a", [8], 0, 0), made_gguf.entry("b", [8], 0, 64)]
+    (tmp_path / "m.gguf").write_bytes(made_gguf.file_of([], entries, bytes(96)))
+    (remark,) = made_models.checkpoint(tmp_path).remarks
+    assert remark.reason == "HoleInData"
+    assert remark.message.startswith("32 bytes")
 
 
 def _split(folder: Path, number: int, count: int = 2, said: int | None = None) -> None:
