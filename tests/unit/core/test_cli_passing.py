@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,18 @@ import made_models
 from artifact_world.hub import SimulatedHub, serve
 from pedigree.cli import main
 from pedigree.cli.passing import passing_cache
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedHub]:
+    """A Hub with one model, for commands in this process without a cache."""
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "PEDIGREE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    folder = made_models.write(tmp_path / "m", made_models.llama(5))
+    with serve(SimulatedHub()) as served:
+        served.commit({path.name: path.read_bytes() for path in folder.iterdir()})
+        monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
+        yield served
 
 
 def _gone_pid() -> int:
@@ -61,18 +74,12 @@ def test_a_command_that_reads_no_far_model_looks_at_no_temporary_files(
 
 
 def test_the_models_of_one_command_share_one_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: SimulatedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "PEDIGREE_CACHE"):
-        monkeypatch.delenv(name, raising=False)
-    folder = made_models.write(tmp_path / "m", made_models.llama(5))
-    with serve(SimulatedHub()) as hub:
-        hub.commit({path.name: path.read_bytes() for path in folder.iterdir()})
-        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-        assert main(["compare", "hf://org/model", "hf://org/model@main"]) == 0
+    assert main(["compare", "hf://org/model", "hf://org/model@main"]) == 0
     assert len(list(temporary.iterdir())) == 1
 
 
@@ -100,10 +107,16 @@ def test_what_killed_commands_left_is_deleted_and_what_runs_is_not(
 
 
 def test_without_a_place_for_temporary_files_nothing_is_kept(
+    hub: SimulatedHub,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def nowhere() -> str:
         raise FileNotFoundError("no usable temporary directory")
 
     monkeypatch.setattr(tempfile, "gettempdir", nowhere)
     assert passing_cache() is None
+    assert main(["examine", "hf://org/model", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["bytesKept"] == 0
+    assert found["evidence"]["spec"]["fingerprint"]
