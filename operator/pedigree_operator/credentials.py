@@ -33,7 +33,7 @@ PIECE_CHARS = 8
 """So much of a secret in a row is taken out of a text (arbitrary).  Less tells nobody
 anything, and a message may hold a secret cut short."""
 REDACTED = "[redacted]"
-_ENDPOINTS = ("AWS_ENDPOINT_URL", "AZURE_STORAGE_ENDPOINT")
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT")
 WHERE = frozenset({"AWS_REGION", "AZURE_STORAGE_ACCOUNT_NAME", *_ENDPOINTS})
 """Keys that say where something is, which messages are the better for."""
 WHO = frozenset({"AWS_ACCESS_KEY_ID", "OCI_USERNAME"})

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from pedigree.errors import SourceError, SourceRefused, SourceUnavailable, quote
 from pedigree.refs import ModelRef, Scheme
-from pedigree.sources.answers import addresses, is_public, shown
+from pedigree.sources.answers import addresses, is_loopback, is_public, shown
 from pedigree.sources.settings import SourceSettings
 
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
@@ -37,6 +37,8 @@ class StoreConfig:
         options: obstore's ``config``.  Not shown in ``repr``.
         s3_keys: Access key, secret key and session token of S3, or None.  Not shown
             in ``repr``.
+        shows_secret: Whether requests carry what would let whoever sees one ask for
+            anything else: a token or a shared access signature.
     """
 
     kind: str
@@ -44,6 +46,7 @@ class StoreConfig:
     endpoint: str
     options: Mapping[str, Any] = field(repr=False)
     s3_keys: tuple[str, str, str | None] | None = field(default=None, repr=False)
+    shows_secret: bool = False
 
 
 def store_config(ref: ModelRef, settings: SourceSettings) -> StoreConfig:
@@ -57,14 +60,21 @@ def store_config(ref: ModelRef, settings: SourceSettings) -> StoreConfig:
     if ref.scheme is Scheme.S3:
         return _s3(place, given)
     if ref.scheme is Scheme.GCS:
-        endpoint = "https://storage.googleapis.com"
-        key = given.get("GOOGLE_SERVICE_ACCOUNT_KEY") or None
-        # Stated, since the key may name another address.
-        options: dict[str, Any] = {"base_url": endpoint, "skip_signature": not key}
-        if key:
-            options["service_account_key"] = key
-        return StoreConfig("GCSStore", place, endpoint, options)
+        return _gcs(place, given)
     return _azure(place, given)
+
+
+def _gcs(place: str, given: Mapping[str, str]) -> StoreConfig:
+    endpoint = given.get("GOOGLE_BASE_URL") or "https://storage.googleapis.com"
+    key = given.get("GOOGLE_SERVICE_ACCOUNT_KEY") or None
+    # The address is stated, since the key may name another one.
+    options: dict[str, Any] = {
+        "base_url": endpoint.rstrip("/"),
+        "skip_signature": not key,
+    }
+    if key:
+        options["service_account_key"] = key
+    return StoreConfig("GCSStore", place, endpoint, options, shows_secret=bool(key))
 
 
 def _s3(place: str, given: Mapping[str, str]) -> StoreConfig:
@@ -118,7 +128,8 @@ def _azure(place: str, given: Mapping[str, str]) -> StoreConfig:
         options |= {"account_key": key, "credential_type": "access_key"}
     elif sas:
         options |= {"sas_key": sas, "credential_type": "sas_token"}
-    return StoreConfig("AzureStore", place, endpoint, options)
+    shows = bool(sas and not key)
+    return StoreConfig("AzureStore", place, endpoint, options, shows_secret=shows)
 
 
 def _bad_credentials(name: str, wanted: str) -> NoReturn:
@@ -129,19 +140,23 @@ def _bad_credentials(name: str, wanted: str) -> NoReturn:
     )
 
 
-def check_endpoint(endpoint: str, private_hosts: tuple[str, ...] | None) -> bool:
+def check_endpoint(
+    endpoint: str, private_hosts: tuple[str, ...] | None, *, shows_secret: bool = False
+) -> bool:
     """Judge whether an endpoint may be asked.
 
     Args:
         endpoint: Base address of a store; whoever wrote the credentials chose it.
         private_hosts: See :class:`~pedigree.sources.settings.SourceSettings`.
+        shows_secret: See :class:`StoreConfig`.
 
     Returns:
         Whether it is without TLS.
 
     Raises:
-        SourceRefused: No plain address (``BadEndpoint``), or one that is without TLS
-            or private and not allowed (``PrivateHost``).
+        SourceRefused: No plain address (``BadEndpoint``), one that is without TLS
+            or private and not allowed (``PrivateHost``), or a secret would be shown
+            to the network (``InsecureAddress``).
     """
     try:
         parts = urlsplit(endpoint)
@@ -156,9 +171,16 @@ def check_endpoint(endpoint: str, private_hosts: tuple[str, ...] | None) -> bool
             reason="BadEndpoint",
         )
     plain = parts.scheme == "http"
-    if private_hosts is None or {host, f"{host}:{port}"} & {
-        x.removeprefix("http://") for x in private_hosts
-    }:
+    listed = {host, f"{host}:{port}"} & {
+        x.removeprefix("http://") for x in private_hosts or ()
+    }
+    if shows_secret and plain and not (listed or is_loopback(host)):
+        raise SourceRefused(
+            f"credentials would be sent to {shown(endpoint)} without TLS, wanted https",
+            reason="InsecureAddress",
+            hint="have the host allowed as a private host",
+        )
+    if private_hosts is None or listed:
         return plain
     found = addresses(host)
     if plain or not all(is_public(address) for address in found):
@@ -197,7 +219,7 @@ def failure_of(
         return SourceRefused(
             f"{asked} was not found",
             reason="NotFound",
-            hint="check bucket, key and version",
+            hint="check bucket, key and version, and that the credentials fit it",
         )
     denied = (known.PermissionDeniedError, known.UnauthenticatedError)
     if isinstance(error, denied) or status in (401, 403):
@@ -217,6 +239,12 @@ def failure_of(
             f"store answered {status} for {asked}",
             reason="Refused",
             hint="check region, endpoint and credentials",
+        )
+    if "non-partial response" in text:
+        return SourceUnavailable(
+            f"store sent all of {asked} for a part of it",
+            reason="RangeIgnored",
+            hint="upload it without a content encoding, which the store undoes",
         )
     unsent = "HTTP error" in text
     reason = {429: "RateLimited", 408: "Timeout"}.get(status) or (

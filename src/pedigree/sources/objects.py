@@ -8,9 +8,9 @@ overwritten meanwhile is noticed instead of read half old, half new.
 
 Credentials come from the settings only; see :mod:`pedigree.sources.buckets`.
 
-S3 and Azure are tested against servers that speak as they do, and Azure was once run
-against its own emulator; for ``gs://`` only the settings are tested.  obstore follows
-redirects; only the first address is judged.
+S3 is tested against a gateway that others wrote, Google and Azure against servers of
+our own that speak as they do; Azure was once run against its vendor's emulator.
+obstore follows redirects; only the first address is judged.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ _NOT_OVERRIDDEN = (
     "GOOGLE_SERVICE_ACCOUNT_PATH",
 )
 """Variables that obstore prefers to what it is given, and that nothing can unset."""
+
+_WANTED = {
+    Scheme.GCS: "GOOGLE_SERVICE_ACCOUNT_KEY is the whole JSON key of a service account",
+    Scheme.AZURE: "AZURE_STORAGE_ACCOUNT_KEY is in base 64",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,9 @@ def _obstore() -> ModuleType:
 def _store(ref: ModelRef, settings: SourceSettings) -> Any:
     config = store_config(ref, settings)
     obstore = _obstore()
-    plain = check_endpoint(config.endpoint, settings.private_hosts)
+    plain = check_endpoint(
+        config.endpoint, settings.private_hosts, shows_secret=config.shows_secret
+    )
     if ref.scheme is Scheme.GCS:
         for name in _NOT_OVERRIDDEN:
             if os.environ.get(name):
@@ -105,7 +112,10 @@ def _store(ref: ModelRef, settings: SourceSettings) -> Any:
         }
         # As settings, they would be mixed with a session token of the environment.
         more["credential_provider"] = lambda: answer
-    with _translated(str(ref)):
+    elif ref.scheme is Scheme.GCS and config.options["skip_signature"]:
+        # Else those of whoever runs this are looked for, and must be sound.
+        more["credential_provider"] = lambda: {"token": "", "expires_at": None}
+    try:
         return getattr(obstore.store, config.kind)(
             config.place,
             config=dict(config.options),
@@ -123,6 +133,13 @@ def _store(ref: ModelRef, settings: SourceSettings) -> Any:
             },
             **more,
         )
+    except (obstore.exceptions.BaseError, OSError, ValueError):
+        raise SourceRefused(
+            f"credentials given for {quote(str(ref))} are none that its store has",
+            reason="BadCredentials",
+            hint="name a Secret with the store's credentials; "
+            f"{_WANTED.get(ref.scheme, 'check them for missing parts')}",
+        ) from None
 
 
 class ObjectSource:
@@ -135,7 +152,7 @@ class ObjectSource:
             SourceRefused: ``NotFound``, ``Forbidden``, ``EmptyFolder``,
                 ``MalformedName``, ``LimitExceeded``, ``NoIdentity``,
                 ``BadCredentials``, ``BadEndpoint``, ``PrivateHost``,
-                ``ExtraMissing`` or ``Refused``.
+                ``InsecureAddress``, ``ExtraMissing`` or ``Refused``.
             SourceUnavailable: The store failed for now.
         """
         self._meter = Meter()
