@@ -96,6 +96,21 @@ def _pack3(values: NDArray[Any]) -> NDArray[Any]:
     return np.frombuffer(b"".join(lines), "<i4").reshape(len(values), -1)
 
 
+SPLIT = {3: (2, 1), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1)}
+"""Bits that lie together in the format ``gptq_p``, the lowest first."""
+
+
+def pack_split(values: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Whole numbers (n, m) to words (n, m * bits / 32), 32 numbers at a time."""
+    parts = []
+    for at in range(0, values.shape[1], 32):
+        left = values[:, at : at + 32]
+        for width in SPLIT[bits]:
+            parts.append(pack(left % (1 << width), width))
+            left = left >> width
+    return np.concatenate(parts, axis=1)
+
+
 def _is_packed(name: str, values: NDArray[Any]) -> bool:
     return values.ndim == 2 and "layers" in name
 
@@ -107,8 +122,13 @@ def gptq(
     group_size: int = 16,
     order: str = "none",
     version: int = 1,
+    split: bool = False,
 ) -> tuple[Stored, Weights]:
-    """Stored tensors and exact values; ``order`` is none, plain or act."""
+    """Stored tensors and exact values; ``order`` is none, plain or act.
+
+    ``split`` is the format ``gptq_p``, which stores zeros as ``version`` 2 does.
+    """
+    words = pack_split if split else pack
     random = np.random.default_rng(5)
     tensors: Stored = {}
     exact: Weights = {}
@@ -123,8 +143,8 @@ def gptq(
         if order == "act":
             group = random.permutation(group)
         numbers, zeros, scales, exact[name] = lattice(values, group, bits)
-        tensors[stem + ".qweight"] = pack(numbers, bits).T.astype("<i4")
-        tensors[stem + ".qzeros"] = pack(zeros - (version == 1), bits)
+        tensors[stem + ".qweight"] = words(numbers, bits).T.astype("<i4")
+        tensors[stem + ".qzeros"] = words(zeros - (version == 1 and not split), bits)
         tensors[stem + ".scales"] = scales.astype("<f2")
         if order != "none":
             tensors[stem + ".g_idx"] = group.astype("<i4")

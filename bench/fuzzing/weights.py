@@ -102,10 +102,12 @@ def _packed_seeds() -> list[bytes]:
     settings = {"group_size": 16, "bits": 4}
     gptq, _ = made_packed.gptq(values, group_size=16, order="act")
     three, _ = made_packed.gptq(values, bits=3, group_size=16)
+    seven, _ = made_packed.gptq(values, bits=7, group_size=16, split=True)
     awq, _ = made_packed.awq(values, group_size=16)
     found = [
         ({"quant_method": "gptq", "desc_act": True, **settings}, gptq),
         ({"quant_method": "gptq", "group_size": 16, "bits": 3}, three),
+        ({"checkpoint_format": "gptq_p", "group_size": 16, "bits": 7}, seven),
         ({"quant_method": "awq", "version": "gemm", **settings}, awq),
     ]
     made = []

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from made_models import checkpoint, fingerprint, llama, write
-from made_packed import awq, gptq, with_scales_folded, write_packed
+from made_packed import SPLIT, awq, gptq, with_scales_folded, write_packed
 from pedigree.errors import ArtifactError, PedigreeError
 from pedigree.lineage.compare import compare
 
@@ -56,6 +56,26 @@ def test_the_second_format_stores_zeros_as_they_are(tmp_path: Path, bits: int) -
     assert_exact(write_packed(tmp_path, tensors, said), exact)
 
 
+@pytest.mark.parametrize("order", ["none", "act"])
+@pytest.mark.parametrize("bits", sorted(SPLIT))
+def test_numbers_that_are_split_are_put_together(
+    tmp_path: Path, bits: int, order: str
+) -> None:
+    tensors, exact = gptq(llama(1, layers=1), bits=bits, order=order, split=True)
+    said = GPTQ | {"bits": bits, "checkpoint_format": "gptq_p"}
+    assert_exact(write_packed(tmp_path / "said", tensors, said), exact)
+    if bits > 3:  # there is no other layout of as many bits
+        assert_exact(write_packed(tmp_path / "unsaid", tensors, {}), exact)
+
+
+def test_widths_that_fit_words_are_not_split_and_keep_their_zeros(
+    tmp_path: Path,
+) -> None:
+    tensors, exact = gptq(llama(1, layers=1), version=2)
+    said = GPTQ | {"format": "gptq_p"}
+    assert_exact(write_packed(tmp_path, tensors, said), exact)
+
+
 def test_awq_values_are_those_that_were_packed(tmp_path: Path) -> None:
     tensors, exact = awq(llama(1, layers=1))
     assert_exact(write_packed(tmp_path, tensors, AWQ), exact)
@@ -84,13 +104,14 @@ def test_a_configuration_that_cannot_be_read_is_no_hint(tmp_path: Path) -> None:
     assert_exact(tmp_path, exact)
 
 
-@pytest.mark.parametrize("kind", ["gptq", "gptq 3 bit", "awq"])
+@pytest.mark.parametrize("kind", ["gptq", "gptq 3 bit", "gptq 7 bit", "awq"])
 def test_rows_alone_equal_the_rows_of_the_whole(tmp_path: Path, kind: str) -> None:
     weights = llama(2, layers=1)
     if kind == "awq":
         tensors, exact = awq(weights)
     else:
-        tensors, exact = gptq(weights, bits=3 if "3" in kind else 4, order="act")
+        bits = int(kind.split()[1]) if " " in kind else 4
+        tensors, exact = gptq(weights, bits=bits, order="act", split=bits == 7)
     opened = checkpoint(write_packed(tmp_path, tensors, {}))
     rows = [5, 0, 63, 5, 17]
     for name in (Q + ".weight", "model.layers.0.mlp.down_proj.weight"):
@@ -116,18 +137,32 @@ def left_over(folder: Path, tensors: dict[str, Any]) -> str:
 
 
 def test_a_width_that_nobody_writes_is_left_with_a_remark(tmp_path: Path) -> None:
-    tensors, _ = gptq(llama(1, layers=1))
-    tensors[Q + ".qzeros"] = np.zeros((4, 10), "<i4")  # 5 bits for each of 64 rows
-    assert "wanted 2, 3, 4 or 8 bits" in left_over(tmp_path, tensors)
+    for words in (2, 9, 18, 32, 64):  # for 64 rows, so 1, 4.5, 9, 16 and 32 bits
+        tensors, _ = gptq(llama(1, layers=1))
+        tensors[Q + ".qzeros"] = np.zeros((4, words), "<i4")
+        assert "wanted 2 to 8 bits" in left_over(tmp_path, tensors)
 
 
-def test_three_bits_in_words_that_cut_a_number_are_left_with_a_remark(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("bits", "part", "said"),
+    [
+        (3, "qweight", "5 words for the numbers of a row and qzeros 6, wanted "),
+        (6, "qweight", "11 words for the numbers of a row and qzeros 12, wanted "),
+        (6, "rows", "12 words for the numbers of a row and qzeros 9, wanted "),
+    ],
+)
+def test_words_that_cut_numbers_are_left_with_a_remark(
+    tmp_path: Path, bits: int, part: str, said: str
 ) -> None:
-    tensors, _ = gptq(llama(1, layers=1), bits=3)
-    tensors[Q + ".qweight"] = tensors[Q + ".qweight"][:-1].copy()
+    tensors, _ = gptq(llama(1, layers=1), bits=bits, split=bits > 3)
+    if part == "rows":
+        tensors[Q + ".qweight"] = tensors[Q + ".qweight"][:, :48].copy()
+        tensors[Q + ".qzeros"] = tensors[Q + ".qzeros"][:, :9].copy()
+        tensors[Q + ".scales"] = tensors[Q + ".scales"][:, :48].copy()
+    else:
+        tensors[Q + ".qweight"] = tensors[Q + ".qweight"][:-1].copy()
     message = left_over(tmp_path, tensors)
-    assert "5 words for the numbers of a row, wanted a multiple of 3" in message
+    assert said + f"multiples of {bits} for {bits} bits" in message
 
 
 def test_rows_that_do_not_fill_words_of_awq_are_left_with_a_remark(
