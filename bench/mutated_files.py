@@ -46,9 +46,9 @@ from pedigree.refs import parse
 from pedigree.registry import Registry
 from pedigree.registry.scan import scan_registry
 from pedigree.sources import SourceSettings
-from storages import PLAIN, QUANTISED
+from storages import FEW_BITS, PLAIN, QUANTISED
 
-EVERY = {**PLAIN, **QUANTISED}
+EVERY = {**PLAIN, **QUANTISED, **FEW_BITS}
 RELATED = frozenset(LineageClass) - {
     LineageClass.NO_EVIDENCE,
     LineageClass.INCONCLUSIVE,
