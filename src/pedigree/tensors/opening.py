@@ -8,12 +8,13 @@ read, and every file of the others is remarked on: see ``docs/formats.md``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from pedigree.errors import ArtifactError
 from pedigree.limits import DEFAULT, Limits
 from pedigree.manifest import is_ignored
 from pedigree.ranges import ModelSource
-from pedigree.tensors.adapter_files import check_adapters
+from pedigree.tensors.adapter_files import adapter_remarks
 from pedigree.tensors.formats import GGUF, PYTORCH, SAFETENSORS, format_by_name
 from pedigree.tensors.layout import WeightSet
 from pedigree.tensors.quantisation import is_packed, read_quantisation
@@ -77,8 +78,8 @@ def open_weights(source: ModelSource, limits: Limits = DEFAULT) -> WeightSet:
     for form, opener in OPENERS.items():
         if form in found:
             weights = opener(source, sizes, limits)
-            check_adapters(sizes, weights)
-            return weights
+            beside = adapter_remarks(sizes, weights)
+            return replace(weights, remarks=(*weights.remarks, *beside))
     raise ArtifactError(
         f"model has no weights that can be read among its {len(sizes)} files, wanted "
         f"one of {', '.join(OPENERS)}",

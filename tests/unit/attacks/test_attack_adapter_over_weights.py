@@ -1,21 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adapters that make a server load other weights than those that were compared.
+"""Files that make a server load other weights than those that were compared.
 
 A loader with PEFT that finds ``adapter_config.json`` loads the base that it names, from
-wherever that is, and leaves the whole weights of the folder alone.  And of several
-adapters in one model a server loads the one that it is told to.
+wherever that is, and leaves the whole weights of the folder alone.  vLLM does so with
+the verifier of a ``speculators_config``.  And of several adapters in one model a server
+loads the one that it is told to.
 """
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import made_torch
-from artifact_world.weights import index_of, matrix, source_of, weights
+from artifact_world.weights import index_of, lay_out, matrix, source_of, weights
+from pedigree import refs
 from pedigree.errors import ArtifactError
+from pedigree.evidence import ESCAPED
+from pedigree.examine import ExamineSettings, examine
+from pedigree.sources import SourceSettings
 from pedigree.tensors.checkpoint import Checkpoint
 
 CONFIG = {
@@ -58,10 +64,36 @@ def _reason(folder: Path, files: dict[str, bytes]) -> str:
         PICKLED,
     ],
 )
-def test_whole_weights_under_the_configuration_of_an_adapter_are_refused(
+def test_whole_weights_under_the_configuration_of_an_adapter_are_told(
     tmp_path: Path, files: dict[str, bytes]
 ) -> None:
-    assert _reason(tmp_path, files | CONFIG) == "AmbiguousWeights"
+    found = Checkpoint.open(source_of(tmp_path, files | CONFIG)).remarks
+    told = {(remark.reason, remark.path) for remark in found}
+    assert ("UnreadWeights", "adapter_config.json") in told
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        CONFIG,
+        {
+            "config.json": json.dumps(
+                {"speculators_config": {"verifier": {"name_or_path": "evil/base"}}}
+            ).encode()
+        },
+    ],
+)
+def test_no_rule_on_ancestors_is_sure_of_weights_that_are_served_from_elsewhere(
+    tmp_path: Path, beside: dict[str, bytes]
+) -> None:
+    lay_out(tmp_path, WHOLE | beside)
+    found = examine(
+        refs.parse(f"file://{tmp_path}"),
+        settings=ExamineSettings(sources=SourceSettings()),
+        now=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    told = [item for item in found.evidence.findings if item.reason in ESCAPED]
+    assert [item.path for item in told if item.reason == "UnreadWeights"] == [*beside]
 
 
 @pytest.mark.parametrize("first", [ADAPTER | CONFIG, _within("one")])

@@ -40,6 +40,8 @@ _IMPORTED_KEYS = {
 adapter's ``auto_mapping``, the second of ``modules.json``."""
 _KERNEL_KEY = re.compile(r"_*(?:attn|experts)_implementation(?:_[a-z]+)*")
 _ORIGIN_KEYS = ("_name_or_path", "name_or_path", "base_model_name_or_path")
+_SERVED_INSTEAD = "/speculators_config/verifier/name_or_path"
+"""What a server that is given a model for speculation loads as the model itself."""
 _REWRITTEN_KEYS = (
     "special_tokens_map_file",
     "tokenizer_file",
@@ -60,6 +62,7 @@ _REMOTE = "a server that trusts it runs its publisher's code"
 _FOREIGN = "no digest of this model binds that code"
 _KERNEL = "servers fetch it from a hub and run it"
 _OUT = "it is not part of the model"
+_INSTEAD = "some servers load it in place of these weights, and it was not compared"
 _UNKNOWN = "what it makes a server do is unknown"
 _LOCAL = "which model that is cannot be told"
 
@@ -163,6 +166,10 @@ def _member(path: str, at: str, key: str, value: Any) -> Iterator[Sighting]:
             if "/" in name or ":" in name:
                 detail = f"{where} names {quote(name, 60)}"
                 yield Sighting(path, detail, "HubKernel", _KERNEL, severity)
+    elif at == _SERVED_INSTEAD and path == CONFIG:
+        for name in _strings(value):
+            detail = f"{where} names {quote(name, 60)}"
+            yield Sighting(path, detail, "UnreadWeights", _INSTEAD)
     else:
         yield from _path_value(path, where, key, value)
 
