@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``s3://`` against a server that others wrote and that checks every signature."""
+"""``s3://`` and ``gs://`` against servers that others wrote."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 import made_models
-from artifact_world.gateway import KEY, SECRET, serve
+from artifact_world.gateway import KEY, SECRET, Google, serve, serve_google
+from artifact_world.gcs import account_key
 from controlplane import ProgramError
 from controlplane.binaries import ensure
 from pedigree.errors import SourceRefused, SourceUnavailable
@@ -54,10 +55,9 @@ class _Store:
         return open_source(parse(ref), settings or self.signed)
 
 
-@pytest.fixture(scope="module")
-def program() -> Path:
+def _program(name: str) -> Path:
     try:
-        return ensure(["objectstore"])["objectstore"]
+        return ensure([name])[name]
     except ProgramError as error:
         if os.environ.get("CI"):
             raise
@@ -65,7 +65,8 @@ def program() -> Path:
 
 
 @pytest.fixture(scope="module")
-def store(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Store]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Store]:
+    program = _program("objectstore")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import boto3  # type: ignore[import-untyped]
@@ -277,3 +278,76 @@ def test_what_is_not_there_is_refused(store: _Store, ref: str, reason: str) -> N
     with pytest.raises(SourceRefused) as caught:
         store.open(ref)
     assert caught.value.reason == reason
+
+
+@pytest.fixture(scope="module")
+def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Google]:
+    with serve_google(_program("gcs"), tmp_path_factory.mktemp("google")) as served:
+        served.bucket("models")
+        served.bucket("versioned", versioned=True)
+        yield served
+
+
+def _at_google(google: Google, ref: str, **given: str) -> Any:
+    own = {"GOOGLE_BASE_URL": google.endpoint}
+    settings = SourceSettings(credentials={**own, **given}, timeout_s=10, attempts=1)
+    return open_source(parse(ref), settings)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"GOOGLE_SERVICE_ACCOUNT_KEY": account_key()}],
+    ids=["public", "signed"],
+)
+def test_google_objects_are_listed_and_read_by_ranges(
+    google: Google, given: dict[str, str]
+) -> None:
+    odd = "\u00e9 %41+=&~'(a).txt"
+    files = {"config.json": b"{}", "deep/w.bin": b"0123456789", odd: b"odd"}
+    for name, body in files.items():
+        google.put("models", f"a/{name}", body)
+    for name in ("a/", "a/deep/"):
+        google.put("models", name, b"")
+    source = _at_google(google, "gs://models/a", **given)
+    assert {each.path: each.size for each in source.files()} == {
+        name: len(body) for name, body in files.items()
+    }
+    assert source.open(odd).read(0, 3) == b"odd"
+    assert source.open("deep/w.bin").read(2, 5) == b"23456"
+
+
+def test_google_objects_that_change_are_noticed_though_if_match_is_not_heeded(
+    google: Google,
+) -> None:
+    for name in ("x", "y"):
+        google.put("models", f"change/{name}", b"old")
+    source = _at_google(google, "gs://models/change")
+    google.put("models", "change/x", b"new")
+    google.delete("models", "change/y")
+    for path in ("x", "y"):
+        with pytest.raises(SourceUnavailable) as caught:
+            source.open(path).read(0, 3)
+        assert caught.value.reason == "ChangedWhileReading"
+
+
+def test_a_google_object_is_pinned_to_its_generation(google: Google) -> None:
+    google.put("versioned", "m.bin", b"old")
+    source = _at_google(google, "gs://versioned/m.bin")
+    assert (source.ref.revision or "").isdecimal()
+    google.put("versioned", "m.bin", b"newer")
+    assert source.open("m.bin").read(0, 3) == b"old"
+    assert _at_google(google, str(source.ref)).identity == source.identity
+    assert _at_google(google, "gs://versioned/m.bin").files()[0].size == 5
+    with pytest.raises(SourceRefused) as caught:
+        _at_google(google, "gs://versioned/m.bin@1")
+    assert caught.value.reason == "NotFound"
+
+
+def test_a_fingerprint_over_google_equals_the_one_over_files(
+    google: Google, tmp_path: Path
+) -> None:
+    folder = made_models.write(tmp_path / "m", made_models.llama(3), shards=2)
+    for file in folder.iterdir():
+        google.put("models", f"fp/{file.name}", file.read_bytes())
+    mine = fingerprint_source(_at_google(google, "gs://models/fp"))
+    assert mine.digest == fingerprint_source(made_models.source(folder)).digest

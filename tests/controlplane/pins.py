@@ -102,6 +102,8 @@ _DISTRIBUTION = "github.com/distribution/distribution/v3"
 REGISTRY = GoModule(GO_MODULES / "registry", (("registry", _DISTRIBUTION),))
 _GATEWAY = "github.com/versity/versitygw"
 OBJECT_STORE = GoModule(GO_MODULES / "objectstore", (("objectstore", _GATEWAY),))
+_FAKE_GCS = "github.com/fsouza/fake-gcs-server"
+GCS = GoModule(GO_MODULES / "gcs", (("gcs", _FAKE_GCS),))
 
 
 def _kubernetes(name: str) -> Program:
@@ -141,6 +143,7 @@ PROGRAMS = {
         ),
         Program("registry", REGISTRY, package=".", source=_DISTRIBUTION),
         Program("objectstore", OBJECT_STORE, package=".", source=_GATEWAY),
+        Program("gcs", GCS, package=".", source=_FAKE_GCS),
     )
 }
 

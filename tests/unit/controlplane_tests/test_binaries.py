@@ -93,6 +93,7 @@ def test_the_cache_folder_is_named_after_the_pinned_versions(
         "helm-v4.3.1",
         "registry-v3.1.2",
         "objectstore-v1.8.0",
+        "gcs-v1.56.1",
     }
 
 
