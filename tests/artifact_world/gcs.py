@@ -62,6 +62,7 @@ class Gcs:
         ranges: Whether ranges are heeded; not so for what is stored compressed.
         cut: Bytes after which an answer breaks off.
         fail: Status to answer everything with.
+        leads_to: Base address that every request is redirected to.
     """
 
     objects: dict[str, dict[int, bytes]] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Gcs:
     ranges: bool = True
     cut: int | None = None
     fail: int = 0
+    leads_to: str = ""
     asked: list[Asked] = field(default_factory=list)
     port: int = 0
 
@@ -140,7 +142,9 @@ class _Handler(WebHandler):
         query = {name: each[0] for name, each in parse_qs(at.query).items()}
         bucket, _, name = unquote(at.path).lstrip("/").partition("/")
         told = headers.get("authorization", "")
-        if world.fail:
+        if world.leads_to:
+            self.answer(307, b"", {"Location": world.leads_to + self.path})
+        elif world.fail:
             self._refuse(world.fail, "Failed")
         elif told and not _is_valid(told.removeprefix("Bearer "), _public(world)):
             self._refuse(401, "AuthenticationRequired")

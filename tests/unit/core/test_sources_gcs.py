@@ -231,6 +231,15 @@ def test_a_key_names_no_address_and_its_token_goes_nowhere_else(gcs: Gcs) -> Non
         assert not elsewhere.asked
 
 
+def test_a_store_that_leads_elsewhere_does_not_take_the_token_there(gcs: Gcs) -> None:
+    with serve(Gcs(public=True)) as elsewhere:
+        elsewhere.put("llama/config.json", b"{}")
+        gcs.leads_to = elsewhere.endpoint
+        assert [each.path for each in _open(gcs).files()] == ["config.json"]
+        assert ["authorization" in each.headers for each in gcs.asked] == [True]
+        assert ["authorization" in each.headers for each in elsewhere.asked] == [False]
+
+
 def test_nothing_is_logged_and_nothing_secret_is_in_what_is_shown(
     gcs: Gcs, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -86,6 +86,12 @@ def test_exactly_the_named_secret_of_the_objects_namespace_is_asked_for() -> Non
             None,
             "no value that can be used",
         ),
+        (
+            secret(GOOGLE_BASE_URL=f"https://me:{CANARY}@storage.example"),
+            SourceRefused,
+            None,
+            "no value that can be used",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_told_without_the_value(
