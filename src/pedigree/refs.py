@@ -139,7 +139,9 @@ def _parse_hub(text: str, rest: str) -> ModelRef:
     rest, within = _inside(text, rest)
     repo, at, revision = rest.partition("@")
     if not _REPO.fullmatch(repo) or ".." in repo:
-        _refuse(text, "repository", repo, "org/repo")
+        kserve = ":" in repo and not at
+        hint = "write hf://org/repo@revision, with @ where KServe has :"
+        _refuse(text, "repository", repo, "org/repo", hint if kserve else None)
     if at and (not _REVISION.fullmatch(revision) or ".." in revision):
         _refuse(text, "revision", revision, "a commit, tag or branch")
     return ModelRef(Scheme.HUB, repo, revision or None, within)
@@ -221,9 +223,12 @@ def _is_plain(path: str) -> bool:
     return all(part not in ("", ".", "..") for part in path.split("/"))
 
 
-def _refuse(text: str, what: str, got: str, wanted: str) -> None:
+def _refuse(
+    text: str, what: str, got: str, wanted: str, hint: str | None = None
+) -> None:
     raise ModelRefError(
-        f"model reference {quote(text)} has the {what} {quote(got)}, wanted {wanted}"
+        f"model reference {quote(text)} has the {what} {quote(got)}, wanted {wanted}",
+        hint=hint,
     )
 
 

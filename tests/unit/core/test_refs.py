@@ -144,3 +144,11 @@ def test_a_hostile_reference_is_not_shown_whole() -> None:
     with pytest.raises(ModelRefError) as caught:
         refs.parse("hf://" + "x" * 900)
     assert len(str(caught.value)) < 700
+
+
+def test_a_revision_as_kserve_writes_it_is_refused_with_how_it_is_written_here() -> (
+    None
+):
+    with pytest.raises(ModelRefError) as caught:
+        refs.parse("hf://org/repo:0123abc")
+    assert "hf://org/repo@revision" in str(caught.value.hint)
