@@ -12,7 +12,7 @@ from pedigree.limits import Limits
 from pedigree.ranges import ModelSource, RangeSource
 from pedigree.tensors.formats import GGUF, format_by_name
 from pedigree.tensors.gguf_blocks import BLOCK_TYPES, BlockCoding
-from pedigree.tensors.gguf_few_bits import EXTRA_HINT, installed
+from pedigree.tensors.gguf_grids import EXTRA_HINT, installed
 from pedigree.tensors.gguf_header import (
     DEFAULT_ALIGNMENT,
     PLAIN_TYPES,
@@ -91,8 +91,7 @@ def open_gguf(
             tensors[stored.name] = _info(stored, path, first)
     _check_number(tensors, paths[0], limits)
     remarks = [_unread(path) for path in unread]
-    for path, header in headers.items():
-        remarks += _unowned(path, header, files[path].size)
+    remarks += [r for path in paths for r in _unowned(headers[path], files[path])]
     if _order_unknown(first, tensors):
         remarks.append(
             Remark(
@@ -311,10 +310,10 @@ def _long_templates(header: GgufHeader, file: RangeSource) -> dict[str, str]:
     }
 
 
-def _unowned(path: str, header: GgufHeader, size: int) -> list[Remark]:
+def _unowned(header: GgufHeader, file: RangeSource) -> list[Remark]:
     """Bytes that belong to no tensor and that no padding explains."""
     padding = header.scalars.get("general.alignment", DEFAULT_ALIGNMENT)
-    begins = [each.begin for each in header.tensors] + [size]
+    begins = [each.begin for each in header.tensors] + [file.size]
     ends = [header.data_begin] + [each.end for each in header.tensors]
     gaps = [b - e for b, e in zip(begins, ends, strict=True)]
     large = [gap if gap >= int(padding) else 0 for gap in gaps]
@@ -322,8 +321,8 @@ def _unowned(path: str, header: GgufHeader, size: int) -> list[Remark]:
     return [
         Remark(
             reason,
-            path,
-            f"{length} bytes of {quote(path)} belong to no tensor, and are more than "
+            file.path,
+            f"{length} bytes of {quote(file.path)} belong to no tensor, and are more than "
             "padding; no reader of the weights looks at them",
             WARNING,
         )
