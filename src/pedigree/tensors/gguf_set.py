@@ -322,8 +322,8 @@ def _unowned(header: GgufHeader, file: RangeSource) -> list[Remark]:
         Remark(
             reason,
             file.path,
-            f"{length} bytes of {quote(file.path)} belong to no tensor, and are more than "
-            "padding; no reader of the weights looks at them",
+            f"{length} bytes of {quote(file.path)} belong to no tensor, and are more "
+            "than padding; no reader of the weights looks at them",
             WARNING,
         )
         for reason, length in found.items()
