@@ -491,6 +491,13 @@ def test_a_google_token_of_the_process_is_not_lent(
         ("az://bucket", {}),
         ("az://bucket", {"AZURE_STORAGE_ACCOUNT_NAME": "evil.host/#"}),
         ("gs://bucket", {"GOOGLE_SERVICE_ACCOUNT_KEY": "half"}),
+        (
+            "az://bucket",
+            {
+                "AZURE_STORAGE_ACCOUNT_NAME": "myaccount",
+                "AZURE_STORAGE_ACCOUNT_KEY": "half!",
+            },
+        ),
     ],
 )
 def test_unusable_credentials_are_refused_and_not_shown(
@@ -498,6 +505,7 @@ def test_unusable_credentials_are_refused_and_not_shown(
 ) -> None:
     with pytest.raises(PedigreeError) as caught:
         open_source(parse(ref), SourceSettings(credentials=credentials))
+    assert caught.value.reason == "BadCredentials"
     text = "".join(traceback.format_exception(caught.value))
     assert "half" not in text
     assert "evil" not in text
