@@ -18,13 +18,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pedigree.errors import ArtifactError, quote
-from pedigree.tensors.gguf_few_bits import few_bits
+from pedigree.tensors.gguf_few_bits import (
+    iq1_m,
+    iq1_s,
+    iq2_s,
+    iq2_xs,
+    iq2_xxs,
+    iq3_s,
+    iq3_xxs,
+)
 from pedigree.tensors.gguf_fields import Stored, fields, grouped, half
 from pedigree.tensors.gguf_tables import iq4_nl, iq4_xs, mxfp4, nvfp4, tq1_0, tq2_0
 from pedigree.tensors.layout import Extent
@@ -45,14 +52,15 @@ class BlockType:
         bytes: Stored bytes of one block.
         unpack: Makes blocks, shape (n, bytes), to values, shape (n, values) or of
             another shape with as many values in the same order.
-        extra: Whether that takes the extra ``gguf``.
+        table: The table of points that this takes, or empty; see
+            :mod:`pedigree.tensors.gguf_grids`.
     """
 
     name: str
     values: int
     bytes: int
     unpack: Callable[[Stored], NDArray[np.float32]]
-    extra: bool = False
+    table: str = ""
 
 
 def decode_blocks(raw: bytes, block: BlockType) -> NDArray[np.float32]:
@@ -68,7 +76,7 @@ def decode_blocks(raw: bytes, block: BlockType) -> NDArray[np.float32]:
 
     Raises:
         ArtifactError: The bytes are not whole blocks (``MalformedValue``), or the type
-            takes an extra that is not installed (``UnsupportedDtype``).
+            takes a table that is not there (``UnsupportedDtype``).
     """
     count, rest = divmod(len(raw), block.bytes)
     if rest:
@@ -257,10 +265,6 @@ def _q6_k(stored: Stored) -> NDArray[np.float32]:
     return grouped(half(stored, 208) * small, numbers)
 
 
-def _few_bits(name: str, stored_bytes: int) -> BlockType:
-    return BlockType(name, 256, stored_bytes, partial(few_bits, name=name), extra=True)
-
-
 BLOCK_TYPES: dict[int, BlockType] = {
     2: BlockType("Q4_0", 32, 18, _q4_0),
     3: BlockType("Q4_1", 32, 20, _q4_1),
@@ -272,15 +276,15 @@ BLOCK_TYPES: dict[int, BlockType] = {
     12: BlockType("Q4_K", 256, 144, _q4_k),
     13: BlockType("Q5_K", 256, 176, _q5_k),
     14: BlockType("Q6_K", 256, 210, _q6_k),
-    16: _few_bits("IQ2_XXS", 66),
-    17: _few_bits("IQ2_XS", 74),
-    18: _few_bits("IQ3_XXS", 98),
-    19: _few_bits("IQ1_S", 50),
+    16: BlockType("IQ2_XXS", 256, 66, iq2_xxs, "IQ2_XXS"),
+    17: BlockType("IQ2_XS", 256, 74, iq2_xs, "IQ2_XS"),
+    18: BlockType("IQ3_XXS", 256, 98, iq3_xxs, "IQ3_XXS"),
+    19: BlockType("IQ1_S", 256, 50, iq1_s, "IQ1_S"),
     20: BlockType("IQ4_NL", 32, 18, iq4_nl),
-    21: _few_bits("IQ3_S", 110),
-    22: _few_bits("IQ2_S", 82),
+    21: BlockType("IQ3_S", 256, 110, iq3_s, "IQ3_S"),
+    22: BlockType("IQ2_S", 256, 82, iq2_s, "IQ2_S"),
     23: BlockType("IQ4_XS", 256, 136, iq4_xs),
-    29: _few_bits("IQ1_M", 56),
+    29: BlockType("IQ1_M", 256, 56, iq1_m, "IQ1_S"),
     34: BlockType("TQ1_0", 256, 54, tq1_0),
     35: BlockType("TQ2_0", 256, 66, tq2_0),
     39: BlockType("MXFP4", 32, 17, mxfp4),

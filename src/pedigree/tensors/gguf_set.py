@@ -12,7 +12,7 @@ from pedigree.limits import Limits
 from pedigree.ranges import ModelSource, RangeSource
 from pedigree.tensors.formats import GGUF, format_by_name
 from pedigree.tensors.gguf_blocks import BLOCK_TYPES, BlockCoding
-from pedigree.tensors.gguf_grids import EXTRA_HINT, installed
+from pedigree.tensors.gguf_grids import grid
 from pedigree.tensors.gguf_header import (
     DEFAULT_ALIGNMENT,
     PLAIN_TYPES,
@@ -66,7 +66,7 @@ def open_gguf(
     Raises:
         ArtifactError: Several models (``AmbiguousWeights``), an incomplete split set
             (``MissingShard``), a tensor in two files (``DuplicateTensor``), no tensor
-            (``NoReadableWeights``), a type that takes an extra which is not there
+            (``NoReadableWeights``), a type whose table of points is not there
             (``UnsupportedDtype``), or reasons of
             :mod:`pedigree.tensors.gguf_header`.
         SourceError: The bytes could not be had.
@@ -177,22 +177,23 @@ def _check_split(headers: Mapping[str, GgufHeader]) -> None:
 def _check_types(headers: Mapping[str, GgufHeader]) -> None:
     """Refuse a model of which only some tensors could be compared."""
     found = [
-        (path, stored.name, BLOCK_TYPES[stored.kind].name)
+        (path, stored.name, BLOCK_TYPES[stored.kind])
         for path, header in headers.items()
         for stored in header.tensors
-        if stored.kind in BLOCK_TYPES and BLOCK_TYPES[stored.kind].extra
+        if stored.kind in BLOCK_TYPES and BLOCK_TYPES[stored.kind].table
     ]
-    if not found or installed():
-        return
-    path, name, kind = found[0]
-    raise ArtifactError(
-        f"file {quote(path)} stores tensor {quote(name)} as {kind}; that type is "
-        "decoded with the package gguf, which is not installed, so what the model "
-        f"descends from is not decided (tensors in such types: {len(found)})",
-        reason="UnsupportedDtype",
-        hint=EXTRA_HINT,
-        path=path,
-    )
+    for path, name, block in found:
+        try:
+            grid(block.table)
+        except ArtifactError as error:
+            raise ArtifactError(
+                f"file {quote(path)} stores tensor {quote(name)} as {block.name}, and "
+                f"{error.message}; so what the model descends from is not decided "
+                f"(tensors in such types: {len(found)})",
+                reason=error.reason,
+                hint=error.hint,
+                path=path,
+            ) from error
 
 
 def _check_number(tensors: Mapping[str, TensorInfo], path: str, limits: Limits) -> None:

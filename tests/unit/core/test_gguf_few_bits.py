@@ -12,9 +12,10 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+from gguf import quants
 
 import made_models as made
-from made_few_bits import NUMBERS, packed
+from made_few_bits import NUMBERS, packed, points_of
 from made_models import Weights
 from pedigree.errors import ArtifactError
 from pedigree.evidence import Severity
@@ -26,7 +27,7 @@ from pedigree.lineage.compare import compare
 from pedigree.lineage.findings import Relation
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings
-from pedigree.tensors import gguf_few_bits
+from pedigree.tensors import gguf_grids
 from pedigree.tensors.gguf_blocks import BLOCK_TYPES, decode_blocks
 from storages import FEW_BITS, PLAIN, QUANTISED
 
@@ -41,10 +42,10 @@ def _weights(seed: int) -> Weights:
 
 @pytest.fixture
 def without_the_package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    gguf_few_bits._decoder.cache_clear()
+    gguf_grids.grid.cache_clear()
     monkeypatch.setitem(sys.modules, "gguf", None)
     yield
-    gguf_few_bits._decoder.cache_clear()
+    gguf_grids.grid.cache_clear()
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -104,12 +105,50 @@ def test_without_the_package_an_examination_has_evidence_and_no_fingerprint(
 @pytest.mark.usefixtures("without_the_package")
 def test_without_the_package_blocks_are_refused_and_nothing_else_escapes() -> None:
     for block in BLOCK_TYPES.values():
-        if not block.extra:
+        if not block.table:
             assert decode_blocks(bytes(block.bytes), block).size == block.values
             continue
-        with pytest.raises(ArtifactError, match="cannot be decoded without") as caught:
+        with pytest.raises(
+            ArtifactError, match="gguf, which is not installed"
+        ) as caught:
             decode_blocks(bytes(block.bytes), block)
         assert caught.value.reason == "UnsupportedDtype"
+
+
+@pytest.fixture
+def another_version(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    gguf_grids.grid.cache_clear()
+    yield monkeypatch
+    gguf_grids.grid.cache_clear()
+
+
+def test_other_tables_than_files_are_made_with_are_refused(
+    another_version: pytest.MonkeyPatch,
+) -> None:
+    table = points_of("IQ3_S").copy()
+    table[[3, 4]] = table[[4, 3]]  # the same points, in another order
+    another_version.setattr(quants.IQ3_S, "grid", table)
+    with pytest.raises(ArtifactError, match="has another in this version") as caught:
+        gguf_grids.grid("IQ3_S")
+    assert caught.value.reason == "UnsupportedDtype"
+
+
+@pytest.mark.parametrize("grid", [None, "words", np.zeros(5), np.full((3, 4), 1e9)])
+def test_a_package_without_the_table_is_refused(
+    grid: object, another_version: pytest.MonkeyPatch
+) -> None:
+    another_version.setattr(quants.IQ3_S, "init_grid", lambda: None)
+    another_version.setattr(quants.IQ3_S, "grid", grid)
+    with pytest.raises(ArtifactError, match="in this version"):
+        gguf_grids.grid("IQ3_S")
+    another_version.delattr(quants, "IQ2_S")
+    with pytest.raises(ArtifactError, match="does not have it in this version"):
+        gguf_grids.grid("IQ2_S")
+
+
+def test_tables_are_shared_and_cannot_be_written_to() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        gguf_grids.grid("IQ1_S")[0, 0] = 5
 
 
 @pytest.mark.usefixtures("without_the_package")
@@ -145,17 +184,6 @@ def test_a_model_of_few_bits_is_derived_from_its_base_and_called_quantised(
     found = compare(fingerprints("bf16"), fingerprints(storage))
     assert found.lineage is LineageClass.DERIVED
     assert found.relations[0].kind is Relation.QUANTISED
-
-
-def test_three_bits_are_told_from_training_and_fewer_are_not(
-    fingerprints: Callable[[str], Fingerprint],
-) -> None:
-    """The page says so: the rounding itself is as large as training would be."""
-    training = {Relation.FINE_TUNED, Relation.CONTINUED_PRETRAINING}
-    for storage in FEW_BITS:
-        found = compare(fingerprints("bf16"), fingerprints(storage))
-        kinds = {relation.kind for relation in found.relations}
-        assert bool(kinds & training) == (storage != "gguf-iq3_s"), storage
 
 
 @pytest.mark.parametrize("storage", FEW_BITS)
