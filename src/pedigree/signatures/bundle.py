@@ -19,6 +19,9 @@ from pedigree.tensors import strictjson
 BUNDLE_MAX_BYTES = 16_000_000
 """Arbitrary; a bundle of 10,000 files has about 2,500,000."""
 BUNDLE_VALUES_MAX = 100_000
+MATERIAL_MAX_BYTES = 500_000
+"""What stands beside the payload of a signature made with an identity, which a library
+reads in ways of its own.  Arbitrary; real ones have about 10,000."""
 CERTIFICATES_MAX = 10
 """Of one chain.  Arbitrary; real ones have two to four."""
 _CERTIFICATE_MAX_BYTES = 65_536
@@ -90,6 +93,13 @@ def read_bundle(data: bytes, path: str) -> Bundle:
         )
     method, hint, chain = _material(path, child(path, root, "verificationMaterial"))
     payload = _bytes(path, envelope.get("payload"), "payload", BUNDLE_MAX_BYTES)
+    beside = len(data) - len(envelope["payload"])
+    if method is SigningMethod.SIGSTORE and beside > MATERIAL_MAX_BYTES:
+        refuse(
+            path,
+            f"has {beside} bytes beside its payload, wanted at most "
+            f"{MATERIAL_MAX_BYTES}",
+        )
     return Bundle(method, hint, chain, payload, _signature(path, envelope))
 
 

@@ -98,6 +98,8 @@ def read_certificate(der: bytes) -> x509.Certificate:
             certificate = x509.load_der_x509_certificate(der)
             _ = certificate.extensions, certificate.public_key(), certificate.version
             _ = certificate.subject, certificate.issuer, certificate.serial_number
+            # The year 0 can be written, and is no date that Python knows.
+            _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
             return certificate
     except _REFUSED as error:
         raise Unreadable(f"a certificate cannot be read: {_why(error)}") from error

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signatures built to end an examination, or to pass for somebody else's."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from made_signatures import NOW, Json, issue, manifest_of, statement_of
+from made_sigstore import MadeSigstore
+from made_sigstore_log import base64_of, der
+from pedigree.signatures.bundle import MATERIAL_MAX_BYTES
+from pedigree.signatures.trust import Trust
+from pedigree.signatures.trusted import (
+    SigstoreRoot,
+    TrustedCertificates,
+    TrustedIdentity,
+)
+from pedigree.signatures.verdict import SignatureReason, SignatureVerdict
+from pedigree.signatures.verification import verify
+
+FILES = {"config.json": b"{}", "model.safetensors": b"weights"}
+PAYLOAD = json.dumps(statement_of(FILES)).encode()
+ISSUER = "https://accounts.example.com"
+ANNA = "anna@example.com"
+MADE = MadeSigstore()
+ROOT = SigstoreRoot.read("house", MADE.trusted_root())
+HOUSE = TrustedCertificates.read("pki", issue("pki", authority=True).pem)
+
+
+def _trust(subject: str = ANNA) -> Trust:
+    told = {"issuer": ISSUER, "subject": subject}
+    anna = TrustedIdentity.read("anna", json.dumps(told).encode())
+    return Trust.of([ROOT, HOUSE, anna])
+
+
+def _by(**changes: Any) -> bytes:
+    uses = {"issuer": ISSUER, "subject": ANNA, "at": NOW}
+    return MADE.sign(PAYLOAD, **{**uses, **changes})
+
+
+def _verify(data: bytes, trust: Trust | None = None) -> SignatureVerdict:
+    manifest = manifest_of(FILES)
+    return verify(data, manifest, trust or _trust(), at=NOW + timedelta(days=9))
+
+
+def _dated(begin: bytes, end: bytes) -> Callable[[Json], None]:
+    """Writes other dates into the certificate; its signature becomes wrong."""
+
+    def edit(bundle: Json) -> None:
+        held = bundle["verificationMaterial"]["certificate"]
+        raw = base64.b64decode(held["rawBytes"])
+        place = raw.index(b"\x30\x1e\x17\x0d")
+        dates = der(0x30, der(0x18, begin), der(0x18, end))
+        made = raw[:place] + dates + raw[place + 32 :]
+        for start in (0, 4):  # of the certificate, and of what is signed of it
+            length = int.from_bytes(made[start + 2 : start + 4], "big")
+            told = (length + len(dates) - 32).to_bytes(2, "big")
+            made = made[: start + 2] + told + made[start + 4 :]
+        held["rawBytes"] = base64_of(made)
+
+    return edit
+
+
+def _chained(bundle: Json) -> None:
+    material = bundle["verificationMaterial"]
+    held = [material.pop("certificate")]
+    material["x509CertificateChain"] = {"certificates": held}
+
+
+@pytest.mark.parametrize("chained", [False, True])
+@pytest.mark.parametrize(
+    ("begin", "end", "reason"),
+    [
+        (b"00000101000000Z", b"99991231235959Z", "Unsupported"),
+        (b"20200101000000Z", b"00000101000000Z", "Unsupported"),
+        (b"00010101000000Z", b"99991231235959Z", "Untrusted"),
+    ],
+)
+def test_dates_that_no_calendar_has_end_no_examination(
+    chained: bool, begin: bytes, end: bytes, reason: str
+) -> None:
+    def edit(bundle: Json) -> None:
+        _dated(begin, end)(bundle)
+        if chained:
+            _chained(bundle)
+
+    found = _verify(_by(edit=edit))
+    assert found.reason == reason, found.message
+    assert found.signer == ""
+
+
+def test_what_stands_beside_the_payload_has_an_end() -> None:
+    """A library makes objects of thirty times the bytes of a checkpoint."""
+
+    data = _by()
+    payload = json.loads(data)["dsseEnvelope"]["payload"]
+    room = MATERIAL_MAX_BYTES + len(payload) - len(data)
+    assert _verify(data + b" " * room).valid
+    found = _verify(data + b" " * (room + 1))
+    assert found.reason is SignatureReason.MALFORMED
+    assert "500001 bytes beside its payload, wanted at most 500000" in found.message
