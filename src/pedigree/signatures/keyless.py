@@ -28,7 +28,12 @@ from cryptography import x509
 
 from pedigree.errors import ConfigError, quote
 from pedigree.signatures.bundle import PAYLOAD_TYPE, Bundle
-from pedigree.signatures.trusted import ROOT_PARTS, SigstoreRoot, invalid
+from pedigree.signatures.trusted import (
+    ROOT_PARTS,
+    SigstoreRoot,
+    invalid,
+    is_plain,
+)
 from pedigree.signatures.verdict import SignatureReason, Worthless
 
 if TYPE_CHECKING:
@@ -199,20 +204,39 @@ def _issuer(certificate: x509.Certificate) -> str:
 
 
 def _subject(certificate: x509.Certificate) -> str:
+    """The one name, if its text can be taken for no name of another kind.
+
+    Trusted subjects are texts alone.  So a text with ``://`` is a URI, another with
+    ``@`` an address, any other the name of a user, and an instance that certifies one
+    of them as another kind is not followed.
+    """
     from cryptography.hazmat import asn1
 
-    names = certificate.extensions.get_extension_for_class(
-        x509.SubjectAlternativeName
-    ).value
-    match list(names):
-        case [x509.RFC822Name(value=text) | x509.UniformResourceIdentifier(value=text)]:
-            return text
+    names = list(
+        certificate.extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        ).value
+    )
+    match names:
+        case [x509.UniformResourceIdentifier(value=text)]:
+            said = "://" in text
+        case [x509.RFC822Name(value=text)]:
+            said = "@" in text and "://" not in text
         case [x509.OtherName(type_id=kind, value=der)] if kind == _USER_NAME:
-            return asn1.decode_der(str, _short(der))
+            text = asn1.decode_der(str, _short(der))
+            said = "@" not in text and "://" not in text
+        case _:
+            raise Worthless(
+                SignatureReason.UNSUPPORTED,
+                f"was made with a certificate of {len(names)} names, wanted one: an "
+                "address, a URI or the name of a user",
+            )
+    if said and is_plain(text):
+        return text
     raise Worthless(
         SignatureReason.UNSUPPORTED,
-        f"was made with a certificate of {len(list(names))} names, wanted one: an "
-        "address, a URI or the name of a user",
+        f"was made with a certificate for {quote(text)}, which reads as another kind "
+        "of name or holds what cannot be seen",
     )
 
 

@@ -209,6 +209,12 @@ def invalid(name: str, what: str, hint: str) -> ConfigError:
     )
 
 
+def is_plain(text: str) -> bool:
+    """Whether a text is short, and nothing in it is a space or cannot be seen."""
+    short = 0 < len(text) <= _TEXT_MAX_CHARS
+    return short and text.isprintable() and " " not in text
+
+
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         what = "is no name: wanted up to 63 letters, digits, '.', '_' and '-'"
@@ -233,15 +239,10 @@ def _object(name: str, data: bytes, kind: str, hint: str) -> dict[str, Any]:
 
 def _text(name: str, found: dict[str, Any], key: str) -> str:
     value = found.get(key)
-    if isinstance(value, str) and _is_plain(value):
+    if isinstance(value, str) and is_plain(value):
         return value
     what = f"has the {key} {quote(value, 80)}, wanted text without spaces"
     raise invalid(name, what, _IDENTITY)
-
-
-def _is_plain(text: str) -> bool:
-    short = 0 < len(text) <= _TEXT_MAX_CHARS
-    return short and text.isprintable() and " " not in text
 
 
 def _part_matches(wanted: str, got: str) -> bool:

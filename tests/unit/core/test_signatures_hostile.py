@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from made_signatures import NOW, Json, issue, manifest_of, statement_of
 from made_sigstore import MadeSigstore
@@ -31,6 +32,14 @@ ANNA = "anna@example.com"
 MADE = MadeSigstore()
 ROOT = SigstoreRoot.read("house", MADE.trusted_root())
 HOUSE = TrustedCertificates.read("pki", issue("pki", authority=True).pem)
+
+
+WORKFLOW = "https://h.example/acme/models/release.yml@refs/tags/v7"
+USER_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7")
+
+
+def _user(name: str) -> x509.OtherName:
+    return x509.OtherName(USER_NAME, der(0x0C, name.encode()))
 
 
 def _trust(subject: str = ANNA) -> Trust:
@@ -105,3 +114,43 @@ def test_what_stands_beside_the_payload_has_an_end() -> None:
     found = _verify(data + b" " * (room + 1))
     assert found.reason is SignatureReason.MALFORMED
     assert "500001 bytes beside its payload, wanted at most 500000" in found.message
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        (x509.RFC822Name(WORKFLOW), WORKFLOW[:-1] + "*"),
+        (_user(WORKFLOW), WORKFLOW),
+        (x509.UniformResourceIdentifier(ANNA), "*@example.com"),
+        (_user(ANNA), ANNA),
+        (x509.UniformResourceIdentifier("anna"), "anna"),
+        (x509.RFC822Name("anna"), "anna"),
+        (x509.RFC822Name("an\0na@example.com"), "*@example.com"),
+        (x509.RFC822Name("an\nna@example.com"), "*@example.com"),
+        (x509.RFC822Name("an na@example.com"), "*@example.com"),
+        (x509.UniformResourceIdentifier(WORKFLOW + "\0"), WORKFLOW + "*"),
+        (_user("an\u202ena"), "an*na"),
+    ],
+)
+def test_a_name_of_one_kind_does_not_pass_for_one_of_another(
+    name: x509.GeneralName, subject: str
+) -> None:
+    found = _verify(_by(names=(name,)), _trust(subject))
+    assert found.reason is SignatureReason.UNSUPPORTED, found.message
+    assert "reads as another kind of name or" in found.message
+    assert found.signer == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        (x509.UniformResourceIdentifier(WORKFLOW), WORKFLOW[:-1] + "*"),
+        (x509.RFC822Name(ANNA), "*@example.com"),
+        (_user("anna!example.com"), "anna!example.com"),
+        (x509.UniformResourceIdentifier("spiffe://h/ns/a"), "spiffe://h/ns/*"),
+    ],
+)
+def test_a_name_that_reads_as_what_it_is_is_believed(
+    name: x509.GeneralName, subject: str
+) -> None:
+    assert _verify(_by(names=(name,)), _trust(subject)).signer == "anna"
