@@ -68,6 +68,7 @@ UNKNOWN_REASONS = ("UnknownArchitecture", "AdapterWeights")
 """Why no family fits.  Stored: never rename one."""
 
 QUANTISED = "QuantisedStorage"
+FEW_BITS = "FewBitStorage"
 
 NOTES = {
     "StructuralMap": "no family of names fits; roles were told from shapes and words",
@@ -77,6 +78,7 @@ NOTES = {
     "numbers were not used",
     "NormOffset": "norms are stored as their distance from one, as the model type says",
     QUANTISED: "most weights are stored with 8 bits or less and scales",
+    FEW_BITS: "most weights are stored with less than 4 bits, scales included",
     "DoraMagnitude": "magnitudes of an adapter were left out; its factors were used",
 }
 """What a map of roles may remark, by token.  Tokens are stored: never rename one."""

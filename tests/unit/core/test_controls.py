@@ -28,6 +28,7 @@ NO_EVIDENCE = {"SourceRefused", "SourceUnavailable", "ConfigError", "LedgerError
 NO_FINDINGS = {
     # remarks on how tensors were understood, kept in fingerprints
     *("StructuralMap", "FusedHeads", "HintIgnored", "NormOffset", "QuantisedStorage"),
+    "FewBitStorage",
     "DoraMagnitude",
     # why parts of a fingerprint are not there
     *("QfTooLarge", "TableDownTooLarge"),

@@ -14,9 +14,11 @@ from pedigree.fingerprint.model import Fingerprint
 from pedigree.fingerprint.spec import Profile
 from pedigree.lineage.classes import LineageClass
 from pedigree.lineage.compare import compare
-from storages import PLAIN, QUANTISED
+from pedigree.lineage.findings import Relation
+from storages import FEW_BITS, PLAIN, QUANTISED
 
-EVERY = {**PLAIN, **QUANTISED}
+EVERY = {**PLAIN, **QUANTISED, **FEW_BITS}
+TRAINING = {Relation.FINE_TUNED, Relation.CONTINUED_PRETRAINING}
 
 
 @pytest.fixture(scope="module", params=[Profile.DEEP, Profile.FAST])
@@ -68,3 +70,17 @@ def test_two_quantised_storages_are_derived_and_differ_by_rounding(
     assert found.lineage is LineageClass.DERIVED
     kind = "Derived" if pair in SAME_LAYERS else "Quantised"
     assert found.relations[0].kind.value == kind
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [pair for pair in combinations(EVERY, 2) if pair[1] in FEW_BITS],
+    ids="/".join,
+)
+def test_few_bits_move_weights_as_far_as_training_and_are_not_taken_for_it(
+    pair: tuple[str, str], fingerprints: dict[str, Fingerprint]
+) -> None:
+    found = compare(*(fingerprints[name] for name in pair))
+    assert found.lineage is LineageClass.DERIVED
+    assert found.relations[0].kind is Relation.QUANTISED
+    assert not {relation.kind for relation in found.relations} & TRAINING
