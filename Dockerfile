@@ -14,15 +14,15 @@
 #   docker buildx imagetools inspect python:3.11-slim-bookworm    (prints the digest)
 #   docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:... .
 #
-# Of the extras it has those that the cluster needs: object stores, and signatures made
-# with an identity. Others, or fewer:  --build-arg EXTRAS=cloud
+# Of the extras it has those that a model may need in a cluster: object stores, GGUF of few
+# bits, signatures made with an identity. Others, or fewer:  --build-arg EXTRAS=cloud
 #
 # The same base twice: the environment that is made in the first stage refers to the
 # interpreter by its path.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-ARG EXTRAS=cloud,keyless
+ARG EXTRAS=cloud,gguf,keyless
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \

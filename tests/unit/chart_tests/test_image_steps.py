@@ -122,8 +122,8 @@ def test_the_image_has_the_extras_that_a_cluster_needs() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = set(arguments(BUILD)["EXTRAS"].split(","))
     assert extras <= set(project["optional-dependencies"])
-    # What a ModelDeployment or the chart may ask for; the others are for people.
-    assert {"cloud", "keyless"} <= extras
+    # What a model or the chart may ask for; the others are for people.
+    assert {"cloud", "gguf", "keyless"} <= extras
 
 
 def test_numerics_start_no_threads_for_the_cores_of_a_node() -> None:
