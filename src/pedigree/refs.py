@@ -40,6 +40,23 @@ _HOST_MAX_CHARS = 253
 """Longer names, and longer labels, cannot be looked up (RFC 1035, 2.3.4)."""
 _URL_PATH = re.compile(r"/[A-Za-z0-9%._~!$&'()*+,;=:/-]{1,900}")
 _CLAIM = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+_MLFLOW = (
+    "write where its files are, such as s3://bucket/prefix: "
+    "get_model_version_download_uri of MLflow's client says it"
+)
+_KUBEFLOW = (
+    "write where its files are, such as s3://bucket/prefix: the uri of its "
+    "ModelArtifact says it"
+)
+_ENTRIES = {
+    "models": _MLFLOW,
+    "runs": _MLFLOW,
+    "mlflow-artifacts": _MLFLOW,
+    "model-registry": _KUBEFLOW,
+}
+"""What names an entry of a registry (MLflow, Kubeflow) and no place, and what to write
+instead.  Entries and their aliases move, so that whoever reads one must ask a service
+what it means now."""
 
 
 class Scheme(StrEnum):
@@ -106,6 +123,12 @@ def parse(text: str) -> ModelRef:
             f"model reference has {len(text)} characters, allowed are {_MAX_CHARS}"
         )
     scheme, separator, rest = text.partition("://")
+    if (entry := _entry(text)) is not None:
+        raise ModelRefError(
+            f"model reference {quote(text)} names an entry of a registry with "
+            f"{quote(entry + ':')}, which is not read, wanted the place of a model",
+            hint=_ENTRIES[entry],
+        )
     if not separator:
         raise ModelRefError(
             f"model reference {quote(text)} names no scheme",
@@ -118,6 +141,21 @@ def parse(text: str) -> ModelRef:
             f"understood are {', '.join(Scheme)}"
         )
     return parser(text, rest)
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text is meant as a reference, understood or not, and not as a path.
+
+    MLflow writes entries of its registry with one slash: ``models:/name/version``.  A
+    folder of that name is written ``./models:/name``.
+    """
+    return "://" in text or _entry(text) is not None
+
+
+def _entry(text: str) -> str | None:
+    """By what a text names an entry of a registry, or None if it names none."""
+    name, mark, _ = text.partition(":/")
+    return name if mark and name in _ENTRIES else None
 
 
 def _parse_file(text: str, rest: str) -> ModelRef:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pedigree.cli.far import with_options
 from pedigree.cli.progress import byte_progress
 from pedigree.errors import ModelRefError, SourceRefused
-from pedigree.refs import ModelRef, Scheme, parse
+from pedigree.refs import ModelRef, Scheme, is_reference, parse
 
 if TYPE_CHECKING:
     from pedigree.fingerprint.model import Fingerprint
@@ -83,7 +83,7 @@ def to_ref(text: str) -> ModelRef:
             "the model is '', wanted a folder or a reference",
             hint="write . for this folder",
         )
-    if "://" in text:
+    if is_reference(text):
         return parse(text)
     # Not resolved: a link may change, and the source decides which links it follows.
     path = os.path.abspath(Path(text).expanduser())  # noqa: PTH100

@@ -181,8 +181,9 @@ def test_paths_need_no_scheme(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert str(to_ref("./m")) == f"file://{tmp_path}/m"
     assert str(to_ref("a/../m")) == f"file://{tmp_path}/m"
     assert str(to_ref("hf://org/repo@main")) == "hf://org/repo@main"
-    with pytest.raises(ModelRefError):
-        to_ref("ftp://host/x")
+    for entry in ("ftp://host/x", "models:/support/1"):
+        with pytest.raises(ModelRefError):
+            to_ref(entry)
 
 
 def test_control_characters_cannot_reach_the_terminal() -> None:

@@ -152,3 +152,28 @@ def test_a_revision_as_kserve_writes_it_is_refused_with_how_it_is_written_here()
     with pytest.raises(ModelRefError) as caught:
         refs.parse("hf://org/repo:0123abc")
     assert "hf://org/repo@revision" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "models:/support/1",
+        "models:/support@champion",
+        "models://support/1",
+        "runs:/0a1b/model",
+        "mlflow-artifacts:/0/0a1b/artifacts/model",
+        "model-registry://support/v1",
+    ],
+)
+def test_an_entry_of_a_registry_is_refused_with_what_to_write_instead(
+    text: str,
+) -> None:
+    assert refs.is_reference(text)
+    with pytest.raises(ModelRefError, match="entry of a registry") as caught:
+        refs.parse(text)
+    assert "such as s3://bucket/prefix" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("text", ["models", "models/a", "./models:/a", "a:/b", "a:b"])
+def test_a_path_is_not_taken_for_a_reference(text: str) -> None:
+    assert not refs.is_reference(text)
