@@ -54,8 +54,15 @@ def main() -> None:
         return
     parameters = sum(values.size for values in weights.values())
     summary = {name: summarise(rows) for name, rows in found.items()}
-    document = {"machine": machine_facts(), "parameters": parameters, **summary}
-    print(json.dumps({**document, "pairs": found}, indent=1))
+    met = {name for rows in found.values() for row in rows for name in row.values()}
+    document = {
+        "machine": machine_facts(),
+        "parameters": parameters,
+        "tooNarrowFor": sorted(EVERY.keys() - met),
+        **summary,
+        "pairs": found,
+    }
+    print(json.dumps(document, indent=1))
 
 
 def measure(weights: Weights, other: Weights, profile: Profile) -> list[dict[str, Any]]:
@@ -64,7 +71,10 @@ def measure(weights: Weights, other: Weights, profile: Profile) -> list[dict[str
         prints = {}
         for kind, write in {**EVERY, STRANGER: PLAIN["bf16"]}.items():
             folder = Path(name, kind)
-            write(folder, other if kind == STRANGER else weights)
+            try:
+                write(folder, other if kind == STRANGER else weights)
+            except ValueError:  # blocks that are wider than its matrices
+                continue
             prints[kind] = made.fingerprint(folder, profile=profile)
     rows = []
     for first, second in combinations(prints, 2):
