@@ -16,13 +16,11 @@ Sigstore's client specification; Fulcio's list of certificate extensions
 from __future__ import annotations
 
 import json
-import tempfile
+import warnings
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 
@@ -31,6 +29,7 @@ from pedigree.signatures.bundle import PAYLOAD_TYPE, Bundle
 from pedigree.signatures.trusted import (
     ROOT_PARTS,
     SigstoreRoot,
+    in_use,
     invalid,
     is_plain,
 )
@@ -43,6 +42,7 @@ _ISSUER_RAW = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 _ISSUER = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 _USER_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7")
 _TEXT_MAX_BYTES = 2_048
+_SIGNING_CONFIG = "application/vnd.dev.sigstore.signingconfig.v0.2+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,11 @@ def identity_of(
     _verifier(root)  # a root that is none has no parts to choose from
     verifier, seen = _verifier(_in_use(root, leaf)), _Certified()
     try:
-        read = SigstoreBundle.from_json(data)
-        kind, payload = verifier.verify_dsse(read, seen)
+        with warnings.catch_warnings():
+            # What others wrote badly is nothing for this process's log.
+            warnings.simplefilter("ignore")
+            read = SigstoreBundle.from_json(data)
+            kind, payload = verifier.verify_dsse(read, seen)
     except Worthless:
         raise
     except CertValidationError as error:
@@ -157,17 +160,12 @@ def _in_use(root: SigstoreRoot, leaf: x509.Certificate) -> SigstoreRoot:
     return replace(root, data=json.dumps(told).encode())
 
 
-def _covers(member: dict[str, Any], leaf: x509.Certificate) -> bool:
+def _covers(member: object, leaf: x509.Certificate) -> bool:
     """Whether a log or an authority was in use as long as a certificate was valid."""
-    period = member.get("publicKey", member).get("validFor") or {}
-    begin, end = (_time(period.get(key)) for key in ("start", "end"))
+    begin, end = in_use(member)
     return (begin is None or begin <= leaf.not_valid_before_utc) and (
         end is None or leaf.not_valid_after_utc <= end
     )
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text).astimezone(UTC) if text else None
 
 
 class _Certified:
@@ -253,14 +251,18 @@ def _verifier(root: SigstoreRoot) -> Verifier:
     Raises:
         ConfigError: The root cannot be used (reason ``TrustInvalid``).
     """
-    from sigstore.models import TrustedRoot
+    from sigstore.models import ClientTrustConfig
     from sigstore.verify import Verifier
 
+    # The library reads roots from files, or as a part of what is read from a text.
+    told = {
+        "mediaType": ClientTrustConfig.ClientTrustConfigType.CONFIG_0_1.value,
+        "trustedRoot": json.loads(root.data),
+        "signingConfig": {"mediaType": _SIGNING_CONFIG},
+    }
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "trusted_root.json")
-            path.write_bytes(root.data)
-            found: Any = TrustedRoot.from_file(str(path))
+        found = ClientTrustConfig.from_json(json.dumps(told)).trusted_root
+        found.get_timestamp_authorities()  # it reads them only where it needs them
         return Verifier(trusted_root=found)
     except Exception as error:
         # Anything that is wrong in what the operator of the cluster gave.
@@ -271,6 +273,6 @@ def _verifier(root: SigstoreRoot) -> Verifier:
 
 
 def _why(error: Exception) -> str:
-    """The first line of what a library said."""
-    text = str(error).strip().split("\n", 1)[0] or type(error).__name__
+    """What a library said, in one line; the second line is where it tells the place."""
+    text = " ".join(str(error).split()) or type(error).__name__
     return quote(text, 200)

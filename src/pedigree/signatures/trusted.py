@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pedigree.digests import sha256
@@ -32,6 +33,11 @@ _IDENTITY = (
 )
 _ROOT = "give the trusted_root.json of a Sigstore instance"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.][0-9]{1,9})?"
+    r"(?:Z|[+-][0-9]{2}:[0-9]{2})"
+)
+"""As Sigstore writes it: with a zone, without which times cannot be compared."""
 _BOUNDS = re.compile(r"([/@])")
 """What no ``*`` stands for: the parts of addresses and of workflows' names."""
 
@@ -194,12 +200,32 @@ class SigstoreRoot:
         for part in ROOT_PARTS:
             if not isinstance(found.get(part), list) or not found[part]:
                 raise invalid(name, f"has no {part}", _ROOT)
+        _check_spelling(name, found)
+        _check_periods(name, found)
         return cls(_checked(name), data)
 
     @property
     def content(self) -> list[str]:
         """What the digest of a set is made from."""
         return [self.name, "root", sha256(self.data).hex]
+
+
+def in_use(member: object) -> tuple[datetime | None, datetime | None]:
+    """From when to when a log or an authority of a root is in use; None is no bound.
+
+    Raises:
+        ValueError: That cannot be read.
+    """
+    if isinstance(member, dict):
+        member = member.get("publicKey", member)
+    if not isinstance(member, dict):
+        raise ValueError(f"is {quote(member, 80)}, wanted an object")
+    period = member.get("validFor")
+    if period is None:
+        return None, None
+    if not isinstance(period, dict):
+        raise ValueError(f"has the validFor {quote(period, 80)}, wanted an object")
+    return _time(period.get("start")), _time(period.get("end"))
 
 
 def invalid(name: str, what: str, hint: str) -> ConfigError:
@@ -235,6 +261,44 @@ def _object(name: str, data: bytes, kind: str, hint: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         refuse("wanted a JSON object")
     return found
+
+
+def _check_spelling(name: str, found: dict[str, Any]) -> None:
+    """Refuse the other spelling of members, which Sigstore's library reads too."""
+    pending: list[Any] = [found]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            for key in item:
+                if "_" in key:
+                    what = f"has the member {quote(key, 80)}, wanted no '_' in it"
+                    raise invalid(name, what, _ROOT)
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+
+
+def _check_periods(name: str, found: dict[str, Any]) -> None:
+    for part in (*ROOT_PARTS, "timestampAuthorities"):
+        members = found.get(part, [])
+        if not isinstance(members, list):
+            what = f"has the {part} {quote(members, 80)}, wanted a list"
+            raise invalid(name, what, _ROOT)
+        for member in members:
+            try:
+                in_use(member)
+            except ValueError as error:
+                what = f"has one of {part} that {error}"
+                raise invalid(name, what, _ROOT) from error
+
+
+def _time(text: object) -> datetime | None:
+    if text is None:
+        return None
+    if not isinstance(text, str) or not _TIME.fullmatch(text):
+        what = f"has the time {quote(text, 80)}, wanted such as 2021-01-12T11:53:27Z"
+        raise ValueError(what)
+    return datetime.fromisoformat(text)
 
 
 def _text(name: str, found: dict[str, Any], key: str) -> str:

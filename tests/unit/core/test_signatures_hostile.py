@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -15,6 +17,8 @@ from cryptography import x509
 from made_signatures import NOW, Json, issue, manifest_of, statement_of
 from made_sigstore import MadeSigstore
 from made_sigstore_log import base64_of, der
+from pedigree.errors import ConfigError
+from pedigree.signatures import keyless
 from pedigree.signatures.bundle import MATERIAL_MAX_BYTES
 from pedigree.signatures.trust import Trust
 from pedigree.signatures.trusted import (
@@ -154,3 +158,52 @@ def test_a_name_that_reads_as_what_it_is_is_believed(
     name: x509.GeneralName, subject: str
 ) -> None:
     assert _verify(_by(names=(name,)), _trust(subject)).signer == "anna"
+
+
+def test_verifying_writes_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    made = MadeSigstore()
+    root = SigstoreRoot.read("house", made.trusted_root())
+    keyless.check_roots((root,))
+    data = made.sign(PAYLOAD, issuer=ISSUER, subject=ANNA, at=NOW)
+    anna = _trust().identities[0]
+    assert _verify(data, Trust.of([root, anna])).signer == "anna"
+
+
+def test_what_is_wrong_in_a_root_is_told_with_its_place() -> None:
+    missing, stamps = MADE.trust(), MADE.trust()
+    del missing["tlogs"][1]["publicKey"]["keyDetails"]
+    held = stamps["timestampAuthorities"][0]["certChain"]["certificates"]
+    held[0]["rawBytes"] = "AAAA"
+    for told, where in (
+        (missing, "tlogs.1.publicKey.keyDetails"),
+        (stamps, "error parsing asn1"),
+    ):
+        root = SigstoreRoot.read("house", json.dumps(told).encode())
+        with pytest.raises(ConfigError, match=where) as caught:
+            keyless.check_roots((root,))
+        assert caught.value.reason == "TrustInvalid"
+
+
+def test_what_is_badly_written_in_a_time_stamp_warns_nobody() -> None:
+    """A certificate in it has a negative number, which ``cryptography`` warns of."""
+
+    def edit(bundle: Json) -> None:
+        times = bundle["verificationMaterial"]["timestampVerificationData"]
+        held = times["rfc3161Timestamps"][0]
+        number = MADE.time.signer.certificate.serial_number
+        old = der(0x02, number.to_bytes(number.bit_length() // 8 + 1, "big"))
+        raw = base64.b64decode(held["signedTimestamp"])
+        assert old in raw
+        negative = old[:2] + b"\x80" + old[3:]
+        held["signedTimestamp"] = base64_of(raw.replace(old, negative, 1))
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        found = _verify(_by(rekor=2, edit=edit))
+    assert not found.valid
+    assert seen == []

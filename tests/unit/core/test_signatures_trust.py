@@ -44,6 +44,11 @@ def _root(**members: object) -> bytes:
     return json.dumps({**json.loads(SIGSTORE), **members}).encode()
 
 
+def _valid(start: object) -> bytes:
+    member = {"publicKey": {"validFor": {"start": start}}}
+    return _root(timestampAuthorities=[{"validFor": None}], tlogs=[member])
+
+
 def _folder(folder: Path, files: dict[str, bytes]) -> Path:
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -111,6 +116,15 @@ def _pem(key: ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey) -> bytes:
         ("a.root.json", b"{}", "has the mediaType None"),
         ("a.root.json", _root(tlogs=[]), "has no tlogs"),
         ("a.root.json", _root(ctlogs=None), "has no ctlogs"),
+        ("a.root.json", _root(tlogs=["x"]), "one of tlogs that is 'x', wanted an"),
+        ("a.root.json", _root(ctlogs=[{"publicKey": None}]), "that is None, wanted an"),
+        ("a.root.json", _root(timestampAuthorities=7), "wanted a list"),
+        ("a.root.json", _valid("2021-01-12T00:00:00"), "wanted such as 2021-01-12T"),
+        ("a.root.json", _valid("1610409600"), "has the time '1610409600'"),
+        ("a.root.json", _valid("2021-02-30T00:00:00Z"), "day is out of range"),
+        ("a.root.json", _valid(1610409600), "has the time 1610409600"),
+        ("a.root.json", _root(tlogs=[{"validFor": []}]), "has the validFor \\[\\]"),
+        ("a.root.json", _root(ctlogs=[{"a": {"valid_for": 1}}]), "'valid_for', wanted"),
         ("-a.identity.json", _identity(), "is no name"),
         ("-.pub", KEY, "is no name"),
     ],
