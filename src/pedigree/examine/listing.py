@@ -20,6 +20,7 @@ from pedigree.tensors.formats import (
 )
 from pedigree.tensors.opening import OPENERS
 from pedigree.tensors.remarks import ERROR, WARNING, Remark
+from pedigree.tensors.zip_kind import ZIP_HEAD, form_of_zip
 
 _CHUNK_BYTES = 8 << 20
 SIZE_MAX_BYTES = 2**53 - 1
@@ -97,7 +98,7 @@ def list_model(source: ModelSource, progress: Progress | None = None) -> Listing
         files.append(ManifestFile(entry.path, entry.size, digest))
         named = format_by_name(entry.path)
         head = reader.heads.get(entry.path, b"")
-        hidden = format_by_head(head) if named is None else None
+        hidden = _hidden_form(source, entry.path, head) if named is None else None
         if hidden is not None:
             remarks.append(_hidden(entry.path, hidden))
         if found := named or hidden:
@@ -172,6 +173,13 @@ class _Reader:
     def _hold(self, entry: FileEntry, content: bytes) -> None:
         self.held[entry.path] = content
         self._held_bytes += entry.size
+
+
+def _hidden_form(source: ModelSource, path: str, head: bytes) -> str | None:
+    """Weight format of a file whose name announces none."""
+    if head.startswith(ZIP_HEAD):
+        return form_of_zip(source.open(path))
+    return format_by_head(head)
 
 
 def _ends_as_zip(tail: bytes) -> bool:

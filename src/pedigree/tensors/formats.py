@@ -60,8 +60,8 @@ def format_by_head(head: bytes) -> str | None:
     """Weight format the first bytes of a file betray, or None.
 
     Sure for GGUF, HDF5 and pickles of protocol 2 and later; a zip archive counts as
-    pytorch, for in a model folder that is what it is; safetensors is told by a
-    plausible length field before an opening brace.
+    pytorch, and :func:`pedigree.tensors.zip_kind.form_of_zip` knows better; safetensors
+    is told by a plausible length field before an opening brace.
 
     Args:
         head: The first ``HEAD_BYTES`` bytes, or all of a shorter file.

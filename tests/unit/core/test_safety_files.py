@@ -265,7 +265,8 @@ def test_an_archive_without_a_telling_name_is_told(tmp_path: Path) -> None:
 
 
 def test_hidden_weights_are_told_by_the_listing_alone(tmp_path: Path) -> None:
-    for content in (PICKLE, _zip(), b"\x89HDF\r\n\x1a\n"):
+    archive = made_torch.archive({"data.pkl": PICKLE})
+    for content in (PICKLE, archive, b"\x89HDF\r\n\x1a\n"):
         assert _looked_at(tmp_path, {"weights.dat": content}).remarks == ()
 
 

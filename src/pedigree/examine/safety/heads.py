@@ -140,14 +140,15 @@ def _by_magic(
             yield Sighting(path, quoted, "PickleInModel", PICKLE_CONSEQUENCE)
         return
     detail = f"{quote(path, 100)} is {magic.name} by its first bytes"
-    # Weights under a name that promises nothing are told as `HiddenWeights`.
+    # Weights under a name that promises nothing are told as `HiddenWeights`; so is a
+    # zip archive that holds some.
     if path in told_already and suffix not in _STRICT and not format_by_name(path):
         return
     promises = suffix in _STRICT or format_by_name(path)
     if magic.kind == PROGRAM and not promises:
         yield Sighting(path, detail, "ExecutableInModel", NATIVE_CONSEQUENCE)
         return
-    if magic.kind == ARCHIVE and not promises:
+    if magic.kind in (ARCHIVE, ZIP) and not promises:
         yield Sighting(path, detail, "ArchiveInModel", ARCHIVE_CONSEQUENCE)
         return
     yield Sighting(path, detail, "MagicMismatch", _MISMATCH, ERROR)
