@@ -37,10 +37,13 @@ def _sharded(folder: Path, weights: Weights) -> None:
     made.write(folder, weights, shards=3)
 
 
-def _gptq(folder: Path, weights: Weights) -> None:
-    tensors, _ = made_packed.gptq(weights, group_size=128, order="act")
-    settings = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": True}
-    made_packed.write_packed(folder, tensors, settings)
+def _gptq(bits: int) -> Callable[[Path, Weights], None]:
+    def write(folder: Path, weights: Weights) -> None:
+        tensors, _ = made_packed.gptq(weights, group_size=128, bits=bits, order="act")
+        settings = {"quant_method": "gptq", "bits": bits, "group_size": 128}
+        made_packed.write_packed(folder, tensors, {**settings, "desc_act": True})
+
+    return write
 
 
 def _awq(folder: Path, weights: Weights) -> None:
@@ -205,7 +208,7 @@ QUANTISED = {
     "gguf-q8_0": _gguf("Q8_0"),
     "gguf-q4_0": _gguf("Q4_0"),
     "gguf-q4_k": _gguf("Q4_K"),
-    "gptq": _gptq,
+    "gptq": _gptq(4),
     "awq": _awq,
     "gguf-iq4_nl": _gguf("IQ4_NL"),
     "gguf-mxfp4": _gguf("MXFP4"),
@@ -220,5 +223,7 @@ FEW_BITS = {
     "gguf-iq3_s": _gguf("IQ3_S", "Q4_K"),
     "gguf-iq2_xs": _gguf("IQ2_XS", "Q4_K"),
     "gguf-iq1_s": _gguf("IQ1_S", "Q4_K"),
+    "gptq-3": _gptq(3),
+    "gptq-2": _gptq(2),
 }
 """Storages that round layers to less than four bits, and embeddings to four."""
