@@ -79,6 +79,8 @@ def told(item: Signature) -> str:
     by = f" by {item.signer}" if item.signer else ""
     how = f" ({item.method})" if item.method else ""
     text = f"{item.reason}{by}{how}: {item.path}"
+    if item.message and not item.valid:
+        text = f"{item.reason}{by}{how}: {item.message}"
     for what, names, count in (
         ("does not cover", item.unsigned, item.unsigned_files),
         ("leaves out", item.ignored, item.ignored_files),

@@ -9,7 +9,7 @@ under another set they say nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pedigree.digests import Digest, json_digest
@@ -41,6 +41,8 @@ class Signature:
         unsigned_files: How many there are.
         ignored: Files that the signer chose to leave out, the first few.
         ignored_files: How many there are.
+        message: Why it is not valid, for whoever examines it by hand.  It is not stored
+            and does not tell two of them apart.
     """
 
     path: str
@@ -52,6 +54,7 @@ class Signature:
     unsigned_files: int = 0
     ignored: tuple[str, ...] = ()
     ignored_files: int = 0
+    message: str = field(default="", compare=False)
 
     @property
     def valid(self) -> bool:

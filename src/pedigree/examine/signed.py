@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from pedigree.errors import quote
 from pedigree.evidence import SIGNATURES_MAX, Signature, Signatures
 from pedigree.manifest import Manifest
 from pedigree.ranges import FileEntry, ModelSource
@@ -71,7 +72,8 @@ def _look(
         return SignatureVerdict(
             path=entry.path,
             reason=SignatureReason.MALFORMED,
-            message=f"has {entry.size} bytes, wanted at most {BUNDLE_MAX_BYTES}",
+            message=f"signature {quote(entry.path)} has {entry.size} bytes, wanted at "
+            f"most {BUNDLE_MAX_BYTES}",
         )
     data = source.open(entry.path).read(0, entry.size) if entry.size else b""
     if entry.path != NAME and _MARK not in data:
@@ -93,4 +95,5 @@ def _fact(verdict: SignatureVerdict) -> Signature:
         unsigned_files=len(verdict.unsigned),
         ignored=verdict.ignored,
         ignored_files=len(verdict.ignored),
+        message=verdict.message,
     )

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from artifact_world.weights import lay_out, matrix, weights
-from made_signatures import NOW, new_key, public_pem, signed
+from made_signatures import NOW, new_key, public_pem, signed, statement_of
+from made_sigstore import MadeSigstore
 from pedigree import refs
 from pedigree.cli import main
 from pedigree.cli.signers import with_signatures
@@ -189,3 +191,27 @@ def test_a_signer_that_cannot_be_read_is_wrong_usage(
     lay_out(tmp_path, FILES)
     assert main(["examine", str(tmp_path), "--trusted-key", option]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_who_signed_and_is_not_trusted_is_told_in_full(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To be copied into the identity that is trusted; what is stored has no room."""
+    made, model = MadeSigstore(), tmp_path / "model"
+    who, issuer = "https://h.example/acme/w.yml@refs/tags/v7", "https://i.example"
+    payload = json.dumps(statement_of(FILES)).encode()
+    data = made.sign(payload, issuer=issuer, subject=who, at=NOW - timedelta(days=900))
+    lay_out(model, {**FILES, "model.sig": data})
+    (tmp_path / "root.json").write_bytes(made.trusted_root())
+    other = {"issuer": issuer, "subject": "https://h.example/acme/w.yml@refs/tags/v8"}
+    (tmp_path / "identity.json").write_text(json.dumps(other))
+    identity, root = (f"a={tmp_path}/{name}.json" for name in ("identity", "root"))
+    options = ["--trusted-identity", identity, "--trusted-root", root]
+    assert main(["examine", str(model), "--json", *options]) == 0
+    document = json.loads(capsys.readouterr().out)
+    (shown,) = [f for f in document["findings"] if f["reason"] == "SignatureUntrusted"]
+    assert shown["message"] == (
+        f"Untrusted (sigstore): signature 'model.sig' was made by {who!r} of "
+        f"{issuer!r} under the root 'a', whom nobody trusts"
+    )
+    assert who not in json.dumps(document["evidence"])
