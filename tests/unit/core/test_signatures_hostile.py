@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -207,3 +210,20 @@ def test_what_is_badly_written_in_a_time_stamp_warns_nobody() -> None:
         found = _verify(_by(rekor=2, edit=edit))
     assert not found.valid
     assert seen == []
+
+
+def test_whom_to_trust_is_read_without_what_verifies(tmp_path: Path) -> None:
+    """The webhook compares a digest, and its image may lack the extra."""
+    (tmp_path / "house.root.json").write_bytes(ROOT.data)
+    told = {"issuer": ISSUER, "subject": ANNA}
+    (tmp_path / "anna.identity.json").write_text(json.dumps(told))
+    code = (
+        "import sys; from pathlib import Path\n"
+        "sys.modules.update(dict.fromkeys(('sigstore', 'cryptography')))\n"
+        "from pedigree.signatures.trust import read_trust\n"
+        f"print(read_trust(Path({str(tmp_path)!r})).digest)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    anna = _trust().identities[0]
+    assert done.stdout.strip() == str(Trust.of([ROOT, anna]).digest)
