@@ -223,13 +223,14 @@ def _identity_signer(
             f"was made with a certificate of {leaf.not_valid_before_utc}, which is yet "
             "to come",
         )
-    refused: list[Worthless] = []
+    # Not the errors: they hold the frame that holds them, and what the library read.
+    refused: list[tuple[SignatureReason, str]] = []
     strangers: list[str] = []
     for root in trust.roots:
         try:
             identity = keyless.identity_of(data, bundle, leaf, root)
         except Worthless as error:
-            refused.append(error)
+            refused.append((error.reason, error.message))
             continue
         for trusted in trust.identities:
             if trusted.root == root.name and trusted.matches(
@@ -242,7 +243,7 @@ def _identity_signer(
             SignatureReason.UNTRUSTED, f"was made by {strangers[0]}, whom nobody trusts"
         )
     # An instance that does not know the certificate has the least to say.
-    raise max(refused, key=lambda error: error.reason is not SignatureReason.UNTRUSTED)
+    raise Worthless(*max(refused, key=lambda it: it[0] is not SignatureReason.UNTRUSTED))
 
 
 def _leaf(bundle: Bundle) -> tuple[x509.Certificate, ec.EllipticCurvePublicKey]:

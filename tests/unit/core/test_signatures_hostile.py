@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from sigstore.models import Bundle
 
 from made_signatures import NOW, Json, issue, manifest_of, statement_of
 from made_sigstore import MadeSigstore
@@ -227,3 +229,22 @@ def test_whom_to_trust_is_read_without_what_verifies(tmp_path: Path) -> None:
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     anna = _trust().identities[0]
     assert done.stdout.strip() == str(Trust.of([ROOT, anna]).digest)
+
+
+def test_nothing_of_a_large_signature_is_kept_for_each_root() -> None:
+    """Its bytes were, until the collector came by: twenty roots took 400 MB."""
+    roots = [
+        SigstoreRoot.read(name, MadeSigstore(f"{name}.example").trusted_root())
+        for name in ("one", "two")
+    ]
+    told = {"issuer": ISSUER, "subject": ANNA, "root": "one"}
+    anna = TrustedIdentity.read("anna", json.dumps(told).encode())
+    gc.collect()
+    gc.disable()
+    try:
+        found = _verify(_by(), Trust.of([*roots, anna]))
+        kept = [each for each in gc.get_objects() if type(each) is Bundle]
+    finally:
+        gc.enable()
+    assert found.reason is SignatureReason.UNTRUSTED
+    assert kept == []
