@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pedigree.fingerprint.adapter_gguf import gguf_factors
 from pedigree.fingerprint.roles import Role
 from pedigree.fingerprint.sampling import Axis, order
 from pedigree.fingerprint.sketches import quantise
@@ -108,16 +109,18 @@ class Module:
         layer: Block index.
         a: Name of the factor (rank, in).
         b: Name of the factor (out, rank).
+        turned: Whether both are stored the other way round.
     """
 
     role: Role
     layer: int
     a: str
     b: str
+    turned: bool = False
 
 
 def adapter_modules(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Module, ...]:
-    """The pairs of factors among stored tensors, in the layout of PEFT.
+    """The pairs of factors among stored tensors, in the layout of PEFT or of GGUF.
 
     Names that do not end like the modules of published families are left out, and so
     are pairs whose ranks differ.
@@ -130,7 +133,7 @@ def adapter_modules(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Module, ...]
         match = _FACTOR.fullmatch(name)
         if match and len(shapes[name]) == 2 and 0 not in shapes[name]:
             found.setdefault(match["module"], {})[match["factor"]] = name
-    modules = []
+    modules = [Module(*factors) for factors in gguf_factors(shapes)]
     for path, factors in found.items():
         layer, role = _LAYER.search(path), _role(path)
         if layer is None or role is None or len(factors) != 2:
@@ -147,7 +150,8 @@ def adapter_widths(
     """Residual width and feed-forward neurons that the factors fit; 0 if unknown."""
     width, neurons = 0, 0
     for module in modules:
-        read, written = shapes[module.a][1], shapes[module.b][0]
+        read = shapes[module.a][0 if module.turned else 1]
+        written = shapes[module.b][1 if module.turned else 0]
         if module.role in (Role.Q, Role.K, Role.V, Role.QKV, Role.GATE, Role.UP):
             width = width or read
         if module.role in (Role.O, Role.DOWN):
@@ -211,8 +215,9 @@ def adapter_parts(
         module = module or fused
         if module is None:
             return None
-        factor = read(module.a if kind.side == READS else module.b)
-        return _orthonormal(factor.T if kind.side == READS else factor).T
+        reads = kind.side == READS
+        factor = read(module.a if reads else module.b)
+        return _orthonormal(factor.T if reads != module.turned else factor).T
 
     layers = kept_layers(module.layer for module in by_place.values())
     return _parts(side, layers, width, neurons, spec)

@@ -119,7 +119,7 @@ def automatic_profile(checkpoint: Checkpoint, spec: FingerprintSpec = V2) -> Pro
 
 
 def _is_adapter(checkpoint: Checkpoint) -> bool:
-    if not any(".lora_A" in name for name in checkpoint.tensors):
+    if not any(".lora_" in name for name in checkpoint.tensors):
         return False  # as nearly always, and cheap to tell
     shapes = {name: info.shape for name, info in checkpoint.tensors.items()}
     return map_roles(shapes, FAMILIES, None).reason == "AdapterWeights"

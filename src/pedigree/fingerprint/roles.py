@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from pedigree.fingerprint.adapter_gguf import is_factor, turned_names
 from pedigree.fingerprint.hints import NO_HINTS, Hints
 from pedigree.fingerprint.layouts import Shape, Stored, Surroundings, place
 from pedigree.fingerprint.slots import (
@@ -204,15 +205,25 @@ def map_roles(
 
 
 def _unknown(shapes: Mapping[str, Shape]) -> RoleMap:
-    adapter = any(".lora_A" in name or ".lora_B" in name for name in shapes)
+    adapter = any(
+        ".lora_A" in name or ".lora_B" in name or is_factor(name) for name in shapes
+    )
     if not adapter:
         found = structural_map(shapes)
         if found is not None:
             return found
     dora = any(".lora_magnitude_vector" in name for name in shapes)
+    turned = turned_names(shapes) if adapter else frozenset()
     return RoleMap(
         family="",
-        pieces=tuple(Piece(Slot(Role.OTHER), name) for name in sorted(shapes)),
+        pieces=tuple(
+            Piece(
+                Slot(Role.OTHER),
+                name,
+                Layout.TRANSPOSED if name in turned else Layout.PLAIN,
+            )
+            for name in sorted(shapes)
+        ),
         buffers=(),
         reason="AdapterWeights" if adapter else "UnknownArchitecture",
         notes=("DoraMagnitude",) if adapter and dora else (),

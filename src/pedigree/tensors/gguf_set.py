@@ -4,13 +4,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from pedigree.errors import ArtifactError, quote
 from pedigree.limits import Limits
 from pedigree.ranges import ModelSource, RangeSource
 from pedigree.tensors.formats import GGUF, format_by_name
+from pedigree.tensors.gguf_adapters import (
+    check_kind,
+    likely_head,
+    without_adapters,
+)
 from pedigree.tensors.gguf_blocks import BLOCK_TYPES, BlockCoding
 from pedigree.tensors.gguf_grids import grid
 from pedigree.tensors.gguf_header import (
@@ -27,13 +33,13 @@ from pedigree.tensors.layout import Coding, TensorInfo, WeightSet
 from pedigree.tensors.remarks import WARNING, Remark
 
 _SPLIT = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.IGNORECASE)
-_QUERY = re.compile(r"blk\.[0-9]{1,5}\.attn_q\.(?:weight|bias)")
-_KEY = re.compile(r"blk\.[0-9]{1,5}\.attn_k\.(?:weight|bias)")
+_QUERY = re.compile(r"blk\.[0-9]{1,5}\.attn_q\.(?:weight(?:\.lora_b)?|bias)")
+_KEY = re.compile(r"blk\.[0-9]{1,5}\.attn_k\.(?:weight(?:\.lora_b)?|bias)")
 _SHIFTED = ("gemma", "nemotron", "qwen3next", "qwen3_next")
 """Architectures whose converter adds the one that their norms are stored without."""
 _LINEAGE = re.compile(
     r"general\.(?:name|architecture|license|quantized_by|finetune|basename"
-    r"|size_label|license\..+|base_model\..+|source\..+|dataset\..+)"
+    r"|size_label|license\..+|base_model\..+|source\..+|dataset\..+|type)"
 )
 _TEMPLATE = re.compile(r"tokenizer\.chat_template(?:\..+)?", re.DOTALL)
 _BESIDE = ("mmproj", "mtp-")
@@ -65,18 +71,22 @@ def open_gguf(
 
     Raises:
         ArtifactError: Several models (``AmbiguousWeights``), an incomplete split set
-            (``MissingShard``), a tensor in two files (``DuplicateTensor``), no tensor
-            (``NoReadableWeights``), a type whose table of points is not there
-            (``UnsupportedDtype``), or reasons of
+            (``MissingShard``), a tensor in two files (``DuplicateTensor``), no tensor,
+            or none that tells a base (``NoReadableWeights``), a type whose table of
+            points is not there (``UnsupportedDtype``), or reasons of
             :mod:`pedigree.tensors.gguf_header`.
         SourceError: The bytes could not be had.
     """
-    paths, unread = _choose(sizes, limits)
-    files = {path: source.open(path) for path in paths}
-    headers = {path: read_gguf_header(file, limits) for path, file in files.items()}
+    open_once = cache(source.open)
+    header_of = cache(lambda path: read_gguf_header(open_once(path), limits))
+    paths, unread = _choose(sizes, limits, header_of)
+    files = {path: open_once(path) for path in paths}
+    headers = {path: header_of(path) for path in paths}
+    first = headers[paths[0]]
+    check_kind(first, paths[0])
     _check_split(headers)
     _check_types(headers)
-    first = headers[paths[0]]
+    guess = likely_head(first)
     tensors: dict[str, TensorInfo] = {}
     for path, header in headers.items():
         for stored in header.tensors:
@@ -88,17 +98,20 @@ def open_gguf(
                     reason="DuplicateTensor",
                     path=path,
                 )
-            tensors[stored.name] = _info(stored, path, first)
+            tensors[stored.name] = _info(stored, path, first, guess)
     _check_number(tensors, paths[0], limits)
     remarks = [_unread(path) for path in unread]
     remarks += [r for path in paths for r in _unowned(headers[path], files[path])]
     if _order_unknown(first, tensors):
+        so = "they were compared as they are"
+        if guess:
+            so = f"heads of {guess} rows were assumed; only exact copies depend on it"
         remarks.append(
             Remark(
                 "UnknownHeads",
                 paths[0],
                 "rows of q and k are in the order of another program and the number "
-                "of heads is not stated, so they were compared as they are",
+                f"of heads is not stated, so {so}",
             )
         )
     return WeightSet(
@@ -115,7 +128,9 @@ def open_gguf(
     )
 
 
-def _choose(sizes: Mapping[str, int], limits: Limits) -> tuple[list[str], list[str]]:
+def _choose(
+    sizes: Mapping[str, int], limits: Limits, header_of: Callable[[str], GgufHeader]
+) -> tuple[list[str], list[str]]:
     """Files of the model, in order, and those that are not read."""
     every = [path for path in sizes if format_by_name(path) == GGUF]
     beside = [p for p in every if p.rpartition("/")[2].lower().startswith(_BESIDE)]
@@ -132,6 +147,8 @@ def _choose(sizes: Mapping[str, int], limits: Limits) -> tuple[list[str], list[s
         raise ArtifactError(
             "model has no GGUF file, wanted one", reason="NoReadableWeights"
         )
+    if len(models) > 1:
+        models = without_adapters(models, header_of)
     if len(models) > 1:
         raise ArtifactError(
             f"model has {len(models)} different GGUF models, {quote(list(models))}, "
@@ -210,14 +227,14 @@ def _check_number(tensors: Mapping[str, TensorInfo], path: str, limits: Limits) 
         )
 
 
-def _info(stored: GgufTensor, path: str, first: GgufHeader) -> TensorInfo:
+def _info(stored: GgufTensor, path: str, first: GgufHeader, guess: int) -> TensorInfo:
     columns = stored.shape[-1]
     coding: Coding | None = None
     plain = PLAIN_TYPES.get(stored.kind)
     if plain is None:
         block = BLOCK_TYPES[stored.kind]
         coding = BlockCoding(block, path, stored.begin, columns)
-    head = _head_rows(stored, first)
+    head = _head_rows(stored, first, guess)
     if head:
         if coding is None and plain is not None:
             coding = PlainCoding(plain, path, stored.begin, columns)
@@ -230,8 +247,11 @@ def _info(stored: GgufTensor, path: str, first: GgufHeader) -> TensorInfo:
     )
 
 
-def _head_rows(stored: GgufTensor, first: GgufHeader) -> int:
-    """Rows of each head that were reordered; 0 for tensors in their own order."""
+def _head_rows(stored: GgufTensor, first: GgufHeader, guess: int) -> int:
+    """Rows of each head that were reordered; 0 for tensors in their own order.
+
+    ``guess`` are the rows where the number of heads is not stated.
+    """
     arch = _architecture(first)
     if arch not in PERMUTED or len(stored.shape) > 2:
         return 0
@@ -241,6 +261,8 @@ def _head_rows(stored: GgufTensor, first: GgufHeader) -> int:
     elif not _QUERY.fullmatch(stored.name):
         return 0
     rows = stored.shape[0]
+    if not heads and guess:
+        return guess if rows % guess == 0 else 0
     if not heads or rows % heads or rows // heads % 2:
         return 0
     return rows // heads
@@ -249,9 +271,10 @@ def _head_rows(stored: GgufTensor, first: GgufHeader) -> int:
 def _order_unknown(first: GgufHeader, tensors: Mapping[str, TensorInfo]) -> bool:
     if _architecture(first) not in PERMUTED:
         return False
+    stated = bool(_number(first, "attention.head_count"))
     return any(
         (_QUERY.fullmatch(name) or _KEY.fullmatch(name))
-        and not isinstance(info.coding, HalvedHeads)
+        and not (stated and isinstance(info.coding, HalvedHeads))
         for name, info in tensors.items()
     )
 

@@ -215,6 +215,16 @@ def test_documents_of_registries_are_read_where_somebody_put_them(
     assert remarks == []
 
 
+@pytest.mark.parametrize("kind", ["adapter", "model", ""])
+def test_an_adapter_as_gguf_declares_the_model_that_it_belongs_to(kind: str) -> None:
+    base = {"general.base_model.0.repo_url": "https://hf.co/org/base"}
+    keys = {"general.type": kind} if kind else {}
+    declared = pairs(list(gguf_declarations(base | keys, "a.gguf")))
+    assert declared[0] == ("baseModel", "https://hf.co/org/base")
+    assert (("relation", "adapter") in declared) == (kind == "adapter")
+    assert list(gguf_declarations(keys, "a.gguf")) == []
+
+
 def test_a_gguf_model_is_examined_with_its_keys(tmp_path: Path) -> None:
     weights = made_gguf.file_bytes(
         made_gguf.converted(made_models.llama(1)),

@@ -2,8 +2,9 @@
 """Keys of GGUF files: what a converter wrote down of the model it converted.
 
 A base model is named by its address where there is one, since the key for names holds
-titles ("Llama 3.1 8B") that name no model.  Keys: ggml, ``docs/gguf.md``, "General
-metadata" and "Source metadata".
+titles ("Llama 3.1 8B") that name no model.  Of an adapter the base that it declares is
+the model that it belongs to.  Keys: ggml, ``docs/gguf.md``, "General metadata", "Source
+metadata" and "LoRA metadata".
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ def gguf_declarations(keys: Mapping[str, str], path: str) -> Iterator[Declared]:
         keys: Its keys of general meaning, as text.
         path: The file.
     """
-    yield from _listed(keys, "general.base_model", Field.BASE_MODEL, path)
+    bases = list(_listed(keys, "general.base_model", Field.BASE_MODEL, path))
+    yield from bases
+    if bases and keys.get("general.type") == "adapter":
+        yield Declared(Field.RELATION.value, "adapter", path)
     for key, field in _SINGLE:
         yield from taken(field, keys.get(key), path)
     source = next((keys[key] for key in _SOURCE if keys.get(key)), None)
