@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pedigree.fingerprint.slots import FEW_BITS, QUANTISED
 from pedigree.lineage.adapt import is_adapter
 from pedigree.lineage.classes import Direction
 from pedigree.lineage.findings import DirectionFinding
@@ -139,6 +140,8 @@ def _lattice(of: Forensics) -> Iterator[_Mark]:
     if bool(of.lattice_a) != bool(of.lattice_b):
         on_b = bool(of.lattice_b)
         which, other = ("B", "A") if on_b else ("A", "B")
+        if QUANTISED in (of.a if on_b else of.b).notes:
+            return  # both were rounded, to lattices of which one is too fine to be seen
         kind = of.lattice_b or of.lattice_a
         yield _Mark(
             on_b,
@@ -150,14 +153,21 @@ def _lattice(of: Forensics) -> Iterator[_Mark]:
 
 
 def _zeros(of: Forensics) -> Iterator[_Mark]:
-    if abs(of.zeros_a - of.zeros_b) >= PRUNED_SHARE:
-        yield _Mark(
-            of.zeros_b > of.zeros_a,
-            ZEROS,
-            "zeros",
-            f"{of.zeros_a:.0%} of A's and {of.zeros_b:.0%} of B's weights are zero; "
-            "pruning is not undone by training",
-        )
+    if abs(of.zeros_a - of.zeros_b) < PRUNED_SHARE:
+        return
+    on_b = of.zeros_b > of.zeros_a
+    sparse, other = (of.b, of.a) if on_b else (of.a, of.b)
+    rounded = FEW_BITS in sparse.notes
+    if rounded and QUANTISED in other.notes:
+        return
+    cause = "rounding to few bits" if rounded else "pruning"
+    yield _Mark(
+        on_b,
+        ZEROS,
+        "zeros",
+        f"{of.zeros_a:.0%} of A's and {of.zeros_b:.0%} of B's weights are zero; "
+        f"{cause} is not undone by training",
+    )
 
 
 def _fossil(of: Forensics) -> Iterator[_Mark]:

@@ -12,7 +12,7 @@ import pytest
 import made_models as made
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.fingerprint.spec import Profile
-from pedigree.lineage.classes import LineageClass
+from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.lineage.compare import compare
 from pedigree.lineage.findings import Relation
 from storages import FEW_BITS, PLAIN, QUANTISED
@@ -84,3 +84,21 @@ def test_few_bits_move_weights_as_far_as_training_and_are_not_taken_for_it(
     assert found.lineage is LineageClass.DERIVED
     assert found.relations[0].kind is Relation.QUANTISED
     assert not {relation.kind for relation in found.relations} & TRAINING
+
+
+@pytest.mark.parametrize(
+    "pair", list(combinations([*QUANTISED, *FEW_BITS], 2)), ids="/".join
+)
+def test_of_two_that_were_rounded_none_is_said_to_come_first(
+    pair: tuple[str, str], fingerprints: dict[str, Fingerprint]
+) -> None:
+    found = compare(*(fingerprints[name] for name in pair))
+    assert found.direction is Direction.UNDIRECTED
+
+
+@pytest.mark.parametrize("storage", ["gguf-q4_0", "gptq-2", "gguf-iq1_s"])
+def test_what_was_rounded_comes_after_what_was_not(
+    storage: str, fingerprints: dict[str, Fingerprint]
+) -> None:
+    found = compare(fingerprints["bf16"], fingerprints[storage])
+    assert found.direction is Direction.A_TO_B
