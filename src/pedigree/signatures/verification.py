@@ -243,7 +243,9 @@ def _identity_signer(
             SignatureReason.UNTRUSTED, f"was made by {strangers[0]}, whom nobody trusts"
         )
     # An instance that does not know the certificate has the least to say.
-    raise Worthless(*max(refused, key=lambda it: it[0] is not SignatureReason.UNTRUSTED))
+    raise Worthless(
+        *max(refused, key=lambda told: told[0] is not SignatureReason.UNTRUSTED)
+    )
 
 
 def _leaf(bundle: Bundle) -> tuple[x509.Certificate, ec.EllipticCurvePublicKey]:
