@@ -18,7 +18,7 @@ from pedigree.refs import ModelRef, Scheme, is_reference, parse
 if TYPE_CHECKING:
     from pedigree.fingerprint.model import Fingerprint
     from pedigree.fingerprint.spec import Profile
-    from pedigree.ranges import ModelSource
+    from pedigree.ranges import FileEntry, ModelSource
     from pedigree.sources import SourceSettings
     from pedigree.tensors.checkpoint import Checkpoint
 
@@ -28,6 +28,10 @@ PLACE_HELP = (
     "a folder or file of weights, or a reference (file, hf, s3, gs, az, oci, https; "
     "such as hf://org/repo[@revision])"
 )
+HELD_FILE_MAX_BYTES = 8 << 20
+"""Larger files are read by ranges, as asked: who keeps many subjects needs room."""
+HELD_MAX_BYTES = 24 << 20
+"""Of one model, in memory."""
 MODEL_HELP = f"{PLACE_HELP}, or a stored fingerprint (*{FINGERPRINT_SUFFIX})"
 
 
@@ -123,7 +127,7 @@ def read_subject(
             stored fingerprint is what it is.
         salt: Secret that decides what is sampled, or None.
         hold: Whether the subject can be read from again: it keeps small files in
-            memory, up to :data:`~pedigree.cli.held.HELD_MAX_BYTES`, while it lives.
+            memory, up to :data:`HELD_MAX_BYTES`, while it lives.
         sources: How it is read; None for what the environment says.
 
     Raises:
@@ -133,13 +137,13 @@ def read_subject(
     ref = to_ref(text)
     if ref.scheme is Scheme.FILE and ref.location.endswith(FINGERPRINT_SUFFIX):
         return _read_stored(text, ref, started)
-    from pedigree.cli.held import HeldSource
     from pedigree.fingerprint.source import fingerprint_source
     from pedigree.sources import open_source
+    from pedigree.sources.held import HeldSource
     from pedigree.tensors.checkpoint import Checkpoint
 
     settings = source_settings() if sources is None else sources
-    source = HeldSource(open_source(ref, settings))
+    source = HeldSource(open_source(ref, settings), HELD_MAX_BYTES, _is_small)
     checkpoint = Checkpoint.open(source, settings.limits)
     spent = None if ref.scheme is Scheme.FILE else lambda: source.usage
     with byte_progress(f"reading {text}", spent) as progress:
@@ -160,6 +164,10 @@ def read_subject(
         source if hold else None,
         checkpoint if hold else None,
     )
+
+
+def _is_small(entry: FileEntry) -> bool:
+    return entry.size <= HELD_FILE_MAX_BYTES
 
 
 def _read_stored(text: str, ref: ModelRef, started: float) -> Subject:

@@ -37,13 +37,18 @@ from pedigree.fingerprint.build import automatic_profile
 from pedigree.fingerprint.model import Fingerprint
 from pedigree.fingerprint.source import fingerprint_source
 from pedigree.fingerprint.spec import V2, Profile
-from pedigree.ranges import ModelSource, Usage
+from pedigree.manifest import is_ignored
+from pedigree.ranges import FileEntry, ModelSource, Usage
 from pedigree.refs import ModelRef, Scheme
 from pedigree.signatures.trust import NOBODY, Trust
 from pedigree.sources import SourceSettings, open_source, resolve_identity
+from pedigree.sources.held import HeldSource
 from pedigree.tensors.checkpoint import Checkpoint
 from pedigree.tensors.remarks import Remark
 
+_HELD_SHARE = 2
+"""Of the memory for one model, this part may hold files that were read; the largest
+tensor as float32 needs room beside them."""
 _WEIGHT = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
@@ -141,12 +146,13 @@ def examine(
     opened = open_source(ref, settings.sources)
     if ref.scheme in UNSTEADY:
         opened = SteadySource(opened)
-    source = WatchedSource(opened, cancelled, clock, deadline)
+    limits = settings.sources.limits
+    held = HeldSource(opened, limits.read_max_bytes // _HELD_SHARE, _is_hashed)
+    source = WatchedSource(held, cancelled, clock, deadline)
     if opened_as is not None:
         opened_as(source)
     listing = list_model(source, progress)
-    weights = _read_weights(source, settings, listing, store, progress)
-    limits = settings.sources.limits
+    weights = _read_weights(source, held, settings, listing, store, progress)
     seen = weights.metadata
     facts = gather(Seen(source=source, listing=listing, metadata=seen, limits=limits))
     signatures = signatures_of(source, listing.manifest, settings.trust, now)
@@ -177,8 +183,14 @@ class _Weights:
     error: ArtifactError | None = None
 
 
+def _is_hashed(entry: FileEntry) -> bool:
+    """Whether all bytes of a file are read anyway."""
+    return entry.digest is None and not is_ignored(entry.path)
+
+
 def _read_weights(
     source: WatchedSource,
+    held: HeldSource,
     settings: ExamineSettings,
     listing: Listing,
     store: FingerprintStore | None,
@@ -189,6 +201,7 @@ def _read_weights(
         # Headers are read even when the fingerprint is kept: what is wrong with them
         # is a fact of this version of the parser, not of the one that kept it.
         checkpoint = Checkpoint.open(source, settings.sources.limits)
+        held.keep(settings.sources.limits.read_max_bytes - checkpoint.whole_max_bytes)
         profile = _profile(source, settings, checkpoint)
         kept = store.get(listing.manifest.digest) if store is not None else None
         if kept is not None and _serves(kept, profile):

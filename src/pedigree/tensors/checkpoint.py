@@ -82,6 +82,11 @@ class Checkpoint:
         """Number of values of all tensors."""
         return sum(info.count for info in self.tensors.values())
 
+    @property
+    def whole_max_bytes(self) -> int:
+        """What the largest tensor takes as float32, which is read whole if it fits."""
+        return max((4 * info.count for info in self.tensors.values()), default=0)
+
     def read(self, name: str) -> NDArray[np.float32]:
         """One whole tensor.
 

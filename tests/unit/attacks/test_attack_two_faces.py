@@ -15,11 +15,15 @@ import pytest
 from artifact_world.web import WebServer, serve
 from pedigree import refs
 from pedigree.errors import SourceUnavailable
-from pedigree.examine import ExamineSettings, examine
+from pedigree.examine import Examination, ExamineSettings, examine
 from pedigree.examine import steady as module
+from pedigree.examine.listing import Progress
 from pedigree.examine.steady import BLOCK_BYTES, UNSTEADY, SteadySource
+from pedigree.fingerprint.spec import Profile
+from pedigree.limits import Limits
 from pedigree.refs import Scheme
 from pedigree.sources import FileSource, SourceSettings
+from pedigree.sources.held import HeldSource
 
 NOW = datetime(2026, 11, 23, 4, 5, 6, tzinfo=UTC)
 EXAMPLES = Path(__file__).parents[3] / "examples" / "models"
@@ -36,10 +40,23 @@ def mapped(path: Path) -> Iterator[mmap.mmap]:
     os.close(descriptor)
 
 
-def test_weights_swapped_between_hash_and_fingerprint_give_no_evidence(
-    tmp_path: Path,
-) -> None:
-    model = tmp_path / "model"
+IN_MEMORY = SourceSettings()
+"""A model as small as these is held from its first read on."""
+BY_RANGES = SourceSettings(limits=Limits(read_max_bytes=2_000_000))
+"""Less than these models have: they are read again."""
+
+
+def _examine(
+    uri: str, sources: SourceSettings, told: Progress | None = None
+) -> Examination:
+    settings = ExamineSettings(sources=sources, profile=Profile.DEEP)
+    return examine(refs.parse(uri), settings=settings, now=NOW, progress=told)
+
+
+@contextmanager
+def _swapping(folder: Path) -> Iterator[tuple[str, Progress]]:
+    """A model and what swaps its weights, behind the file system's times."""
+    model = folder / "model"
     shutil.copytree(EXAMPLES / "llama-b", model)
     denied = (model / WEIGHTS).read_bytes()
     allowed = (EXAMPLES / "llama-a" / WEIGHTS).read_bytes()
@@ -50,17 +67,11 @@ def test_weights_swapped_between_hash_and_fingerprint_give_no_evidence(
             if done == total:
                 pages[:] = allowed if stage == "hash" else denied
 
-        with pytest.raises(SourceUnavailable, match="changed while it was being read"):
-            examine(
-                refs.parse(f"file://{model}"),
-                settings=ExamineSettings(sources=SourceSettings()),
-                now=NOW,
-                progress=swap,
-            )
+        yield f"file://{model}", swap
 
 
-def test_a_web_server_with_two_faces_gives_no_evidence() -> None:
-    """Its evidence would count for everybody, and it says that nothing changed."""
+@contextmanager
+def _two_faces() -> Iterator[tuple[str, Progress]]:
     honest, other = (
         (EXAMPLES / name / WEIGHTS).read_bytes() for name in ("llama-b", "llama-a")
     )
@@ -71,13 +82,86 @@ def test_a_web_server_with_two_faces_gives_no_evidence() -> None:
             if stage == "hash" and done == total:
                 files["/m.safetensors"] = other
 
-        with pytest.raises(SourceUnavailable, match="changed while it was being read"):
-            examine(
-                refs.parse(f"https://{web.host}/m.safetensors"),
-                settings=ExamineSettings(sources=SourceSettings()),
-                now=NOW,
-                progress=swap,
-            )
+        yield f"https://{web.host}/m.safetensors", swap
+
+
+def test_weights_swapped_between_hash_and_fingerprint_give_no_evidence(
+    tmp_path: Path,
+) -> None:
+    with (
+        _swapping(tmp_path) as (uri, swap),
+        pytest.raises(SourceUnavailable, match="changed while it was being read"),
+    ):
+        _examine(uri, BY_RANGES, swap)
+
+
+def test_weights_swapped_behind_those_in_memory_are_not_what_evidence_tells(
+    tmp_path: Path,
+) -> None:
+    honest = _examine(f"file://{EXAMPLES / 'llama-b'}", IN_MEMORY)
+    with _swapping(tmp_path) as (uri, swap):
+        found = _examine(uri, IN_MEMORY, swap)
+    assert found.fingerprint == honest.fingerprint
+    assert found.evidence.digest == honest.evidence.digest
+    other = _examine(f"file://{EXAMPLES / 'llama-a'}", IN_MEMORY)
+    assert found.fingerprint != other.fingerprint
+
+
+def test_weights_in_memory_that_were_given_back_must_read_the_same_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tensor that is large beside the limit takes the room of what was held."""
+    given_back: list[int] = []
+    keep = HeldSource.keep
+
+    def spied(self: HeldSource, most_bytes: int) -> None:
+        before = self.held_bytes
+        keep(self, 0)
+        given_back.append(before - self.held_bytes)
+
+    monkeypatch.setattr(HeldSource, "keep", spied)
+    with (
+        _swapping(tmp_path) as (uri, swap),
+        pytest.raises(SourceUnavailable, match="changed while it was being read"),
+    ):
+        _examine(uri, IN_MEMORY, swap)
+    assert given_back[0] > 2_000_000
+
+
+def test_a_file_written_while_its_bytes_are_in_memory_gives_no_evidence(
+    tmp_path: Path,
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(EXAMPLES / "llama-b", model)
+
+    def write(stage: str, done: int, total: int) -> None:
+        if stage == "hash" and done == total:
+            (model / WEIGHTS).write_bytes((EXAMPLES / "llama-a" / WEIGHTS).read_bytes())
+
+    with pytest.raises(SourceUnavailable, match="changed while it was being read"):
+        _examine(f"file://{model}", IN_MEMORY, write)
+
+
+def test_a_web_server_with_two_faces_gives_no_evidence() -> None:
+    """Its evidence would count for everybody, and it says that nothing changed."""
+    with (
+        _two_faces() as (uri, swap),
+        pytest.raises(SourceUnavailable, match="changed while it was being read"),
+    ):
+        _examine(uri, BY_RANGES, swap)
+
+
+def test_a_web_server_can_show_its_other_face_to_nobody_who_holds_the_first() -> None:
+    with _two_faces() as (uri, swap):
+        found = _examine(uri, IN_MEMORY, swap)
+        other = _examine(uri, IN_MEMORY)
+    assert found.fingerprint is not None
+    assert other.fingerprint is not None
+    honest = _examine(f"file://{EXAMPLES / 'llama-b' / WEIGHTS}", IN_MEMORY)
+    assert found.fingerprint == honest.fingerprint != other.fingerprint
+    files = honest.evidence.root_digest
+    assert found.evidence.size_bytes == honest.evidence.size_bytes
+    assert files != other.evidence.root_digest
 
 
 def test_every_place_that_its_namer_may_run_and_that_states_no_digest_is_steady() -> (
