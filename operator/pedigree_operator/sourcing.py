@@ -196,6 +196,7 @@ class Sourcing:
             store = within(self._command.store, confined_to)
             command = replace(self._command, store=store)
             result = await examine(access.uri, command, credentials)
+            result = replace(result, evidence=self._under_our_trust(result.evidence))
         seen = tuple(
             replace(one, scope=access.scope) for one in result.evidence.resolutions
         )
@@ -203,6 +204,24 @@ class Sourcing:
             result.evidence, resolutions=seen, confined_to=confined_to, lineage=None
         )
         return replace(result, evidence=evidence)
+
+    def _under_our_trust(self, evidence: Evidence) -> Evidence:
+        """The evidence, without signatures that were verified under another set.
+
+        A mounted folder can change while this process runs, and each examination reads
+        it anew. What it found would replace what was verified under the set with which
+        this process and the webhook began, and both would then believe nobody.
+        """
+        found = evidence.signatures
+        if found is None or found.trust == self._index.trusted_signers:
+            return evidence
+        log.error(
+            "signatures of %s were verified under other trusted signers than those of "
+            "when this process began, and are left out: PEDIGREE_TRUST has changed; "
+            "restart the operator and the webhook",
+            evidence.digest,
+        )
+        return replace(evidence, signatures=None)
 
     async def _record(self, evidence: Evidence) -> None:
         """Record evidence, however long the API server is away.

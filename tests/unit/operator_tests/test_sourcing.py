@@ -16,7 +16,7 @@ import pytest
 import pedigree_operator.sourcing as sourcing
 from operator_world.worlds import DIGEST, IDENTITY, NOW, evidence
 from pedigree.errors import PedigreeError, SourceRefused
-from pedigree.evidence import Evidence, Resolution
+from pedigree.evidence import NO_TRUST, Evidence, Resolution, Signatures
 from pedigree.refs import ModelRef
 from pedigree.sources import SourceSettings
 from pedigree_operator.access import Access, sources_in
@@ -102,6 +102,7 @@ class World:
         self.read = 0
         self.error: Exception | None = None
         self.identity = IDENTITY
+        self.signatures: Signatures | None = None
         self.recorder = Recorded()
         self.index = Index()
         monkeypatch.setattr(sourcing, "resolve_identity", self.resolve_identity)
@@ -141,7 +142,8 @@ class World:
         self.given.append(credentials)
         self.stores.append(command.store)
         seen = Resolution(uri, uri, IDENTITY, "2026-11-23T11:00:00Z")
-        return Examined(replace(evidence(), resolutions=(seen,)), 1, 0.1)
+        found = replace(evidence(), resolutions=(seen,), signatures=self.signatures)
+        return Examined(found, 1, 0.1)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run(work)
@@ -176,6 +178,19 @@ def test_a_reference_with_a_secret_is_asked_with_that_and_nothing_else(
     assert [one.scope for one in recorded.resolutions] == ["team/hub"]
     assert recorded.confined_to == "", "we read it ourselves"
     assert CANARY not in repr(recorded)
+
+
+def test_signatures_under_a_set_that_changed_meanwhile_outdate_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.signatures = Signatures(NO_TRUST)
+    world.run(world.sourcing.examine(Access(HUB)))
+    assert world.recorder.evidence[-1].signatures == Signatures(NO_TRUST)
+    assert caplog.text == ""
+    world.signatures = Signatures(DIGEST)
+    world.run(world.sourcing.examine(Access(HUB)))
+    assert world.recorder.evidence[-1].signatures is None
+    assert "PEDIGREE_TRUST has changed; restart" in caplog.text
 
 
 def test_a_rotated_secret_counts_from_the_next_look_on(world: World) -> None:
