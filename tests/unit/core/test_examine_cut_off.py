@@ -195,8 +195,6 @@ def test_a_source_cut_off_at_any_byte_leaves_nothing_and_a_retry_finishes(
     # Small files take many requests too, so that a part of one may be kept.
     for module, name in ((held, "CHUNK_BYTES"), (steady, "BLOCK_BYTES")):
         monkeypatch.setattr(module, name, 4 << 10)
-    for module, name in ((held, "CHUNK_BYTES"), (steady, "BLOCK_BYTES")):
-        monkeypatch.setattr(module, name, 4 << 10)
     with served(files) as place:
         network = place.network
         undisturbed = _examine(place, tmp_path / "undisturbed", _Store())
@@ -222,6 +220,26 @@ def test_a_source_cut_off_at_any_byte_leaves_nothing_and_a_retry_finishes(
         assert kept
 
 
+@pytest.mark.parametrize("served", SERVED.values(), ids=SERVED)
+def test_an_answer_that_breaks_off_is_no_evidence_where_nothing_is_kept(
+    served: Callable[[Files], AbstractContextManager[_Place]], files: Files
+) -> None:
+    with served(files) as place:
+        network = place.network
+        undisturbed = _examine(place, None, _Store())
+        total = network.passed
+        for missing in (1, 2, 100, 300, total // 2):
+            network.heal()
+            network.budget = total - missing
+            store = _Store()
+            with pytest.raises(SourceUnavailable):
+                _examine(place, None, store)
+            assert store == {}
+        network.heal()
+        found = _examine(place, None, _Store())
+        assert to_spec(found.evidence) == to_spec(undisturbed.evidence)
+
+
 def _received(place: _Place, rows: Sequence[Row]) -> set[tuple[str, int]]:
     """Bytes of the model that arrived, by path; -1 stands for all of a file."""
     return {
@@ -232,12 +250,12 @@ def _received(place: _Place, rows: Sequence[Row]) -> set[tuple[str, int]]:
     }
 
 
-def _examine(place: _Place, cache: Path, store: _Store) -> Examination:
+def _examine(place: _Place, cache: Path | None, store: _Store) -> Examination:
     sources = SourceSettings(
         timeout_s=5,
         attempts=1,
         connections=4,
-        cache=CacheSettings(folder=cache),
+        cache=CacheSettings(folder=cache) if cache else None,
         credentials=place.credentials,
     )
     settings = ExamineSettings(sources=sources)
