@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 _LENGTH = re.compile(rb"(?im)^content-length: *(\d+)")
+_PART = re.compile(rb"(?im)^content-range: *bytes (\d+)-(\d+)/")
 _RANGE = re.compile(rb"(?im)^range: *bytes=(\d+)-(\d+)")
 
 
@@ -77,8 +78,10 @@ def _rows(talk: _Talk) -> Iterator[tuple[str, tuple[int, int] | None, bool]]:
         found = _RANGE.search(request)
         asked = (int(found[1]), int(found[2])) if found else None
         head, end, rest = answers.partition(b"\r\n\r\n")
-        length = _LENGTH.search(head)
-        size = int(length[1]) if length else 0
+        length, part = _LENGTH.search(head), _PART.search(head)
+        # Where nothing says how long it is, nobody can say whether it is whole.
+        size = int(part[2]) + 1 - int(part[1]) if part else len(rest) + 1
+        size = int(length[1]) if length else size
         whole = bool(end) and len(rest) >= size
         yield path, asked, whole and head.split()[1] in (b"200", b"206")
         answers = rest[size:]

@@ -29,6 +29,8 @@ class WebServer:
     dates: bool = False
     heed_if_match: bool = True
     cut: int | None = None
+    lengths: bool = True
+    """Whether answers say how long they are; else the connection's end ends them."""
     fail: Mapping[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
     redirects: Mapping[str, str] = field(default_factory=dict)
     token: str | None = None
@@ -71,6 +73,7 @@ def serve(web: WebServer) -> Iterator[WebServer]:
 class Handler(BaseHTTPRequestHandler):
     world: WebServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits for 40 ms
 
     def log_message(self, *_: object) -> None:
         pass
@@ -123,7 +126,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        if getattr(self.world, "lengths", True):
+            self.send_header("Content-Length", str(len(body)))
+        else:
+            self.send_header("Connection", "close")
+            self.close_connection = True
         cut = getattr(self.world, "cut", None)
         if cut is not None and len(body) > cut:
             body = body[:cut]
