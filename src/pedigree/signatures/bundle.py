@@ -18,7 +18,9 @@ from pedigree.tensors import strictjson
 
 BUNDLE_MAX_BYTES = 16_000_000
 """Arbitrary; a bundle of 10,000 files has about 2,500,000."""
-BUNDLE_VALUES_MAX = 100_000
+BUNDLE_VALUES_MAX = 2_000
+"""The payload is one.  Arbitrary; real ones have about 60, and a library may have
+several things to say of each."""
 MATERIAL_MAX_BYTES = 500_000
 """What stands beside the payload of a signature made with an identity, which a library
 reads in ways of its own.  Arbitrary; real ones have about 10,000."""

@@ -24,7 +24,7 @@ from made_sigstore import MadeSigstore
 from made_sigstore_log import base64_of, der
 from pedigree.errors import ConfigError
 from pedigree.signatures import keyless
-from pedigree.signatures.bundle import MATERIAL_MAX_BYTES
+from pedigree.signatures.bundle import BUNDLE_VALUES_MAX, MATERIAL_MAX_BYTES
 from pedigree.signatures.trust import Trust
 from pedigree.signatures.trusted import (
     SigstoreRoot,
@@ -248,3 +248,14 @@ def test_nothing_of_a_large_signature_is_kept_for_each_root() -> None:
         gc.enable()
     assert found.reason is SignatureReason.UNTRUSTED
     assert kept == []
+
+
+def test_a_signature_has_no_more_values_than_a_library_can_complain_of() -> None:
+    """Of 45,000 empty entries it said 225,000 things, in 400 MB."""
+
+    def edit(bundle: Json) -> None:
+        bundle["verificationMaterial"]["tlogEntries"] = [{}] * 45_000
+
+    found = _verify(_by(edit=edit))
+    assert found.reason is SignatureReason.MALFORMED
+    assert f"has over {BUNDLE_VALUES_MAX} values" in found.message
