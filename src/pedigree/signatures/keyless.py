@@ -15,6 +15,7 @@ Sigstore's client specification; Fulcio's list of certificate extensions
 
 from __future__ import annotations
 
+import base64
 import json
 import warnings
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from pedigree.errors import ConfigError, quote
 from pedigree.signatures.bundle import PAYLOAD_TYPE, Bundle
@@ -42,6 +44,9 @@ _ISSUER_RAW = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 _ISSUER = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 _USER_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7")
 _TEXT_MAX_BYTES = 2_048
+_LEADS_NOWHERE = (
+    "was made with a certificate that leads to no trusted Sigstore instance"
+)
 _SIGNING_CONFIG = "application/vnd.dev.sigstore.signingconfig.v0.2+json"
 
 
@@ -103,7 +108,11 @@ def identity_of(
     from sigstore.models import InvalidBundle
 
     _verifier(root)  # a root that is none has no parts to choose from
-    verifier, seen = _verifier(_in_use(root, leaf)), _Certified()
+    used = _in_use(root, leaf)
+    verifier, seen = _verifier(used), _Certified()
+    if not any(_issued(leaf, authority) for authority in _authorities(used)):
+        # Nothing else that a stranger wrote is then read by the library.
+        raise Worthless(SignatureReason.UNTRUSTED, _LEADS_NOWHERE)
     try:
         with warnings.catch_warnings():
             # What others wrote badly is nothing for this process's log.
@@ -113,10 +122,7 @@ def identity_of(
     except Worthless:
         raise
     except CertValidationError as error:
-        raise Worthless(
-            SignatureReason.UNTRUSTED,
-            "was made with a certificate that leads to no trusted Sigstore instance",
-        ) from error
+        raise Worthless(SignatureReason.UNTRUSTED, _LEADS_NOWHERE) from error
     except VerificationError as error:
         raise Worthless(
             SignatureReason.BAD_SIGNATURE,
@@ -158,6 +164,25 @@ def _in_use(root: SigstoreRoot, leaf: x509.Certificate) -> SigstoreRoot:
                 "in use",
             )
     return replace(root, data=json.dumps(told).encode())
+
+
+def _issued(leaf: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        leaf.verify_directly_issued_by(authority)
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+        return False
+    return True
+
+
+@lru_cache(maxsize=64)
+def _authorities(root: SigstoreRoot) -> tuple[x509.Certificate, ...]:
+    """The certificates of a root that can be used."""
+    told = json.loads(root.data)["certificateAuthorities"]
+    return tuple(
+        x509.load_der_x509_certificate(base64.b64decode(each["rawBytes"]))
+        for authority in told
+        for each in authority["certChain"]["certificates"]
+    )
 
 
 def _covers(member: object, leaf: x509.Certificate) -> bool:

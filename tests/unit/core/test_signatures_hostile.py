@@ -259,3 +259,25 @@ def test_a_signature_has_no_more_values_than_a_library_can_complain_of() -> None
     found = _verify(_by(edit=edit))
     assert found.reason is SignatureReason.MALFORMED
     assert f"has over {BUNDLE_VALUES_MAX} values" in found.message
+
+
+@pytest.mark.parametrize("rekor", [1, 2])
+def test_what_a_stranger_wrote_does_not_reach_the_library(
+    rekor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it told as a forgery: the trusted instance was never asked."""
+    assert _verify(_by(rekor=rekor)).signer == "anna"
+
+    def refuse(data: bytes) -> Bundle:
+        raise AssertionError("read by the library")
+
+    monkeypatch.setattr(Bundle, "from_json", refuse)
+    uses: dict[str, Any] = {"issuer": ISSUER, "subject": ANNA, "at": NOW}
+    for name in ("sigstore.example", "other.example"):
+        data = MadeSigstore(name).sign(PAYLOAD, rekor=rekor, **uses)
+        found = _verify(data)
+        assert found.reason is SignatureReason.UNTRUSTED
+        assert "leads to no trusted Sigstore instance" in found.message
+    signer = issue("mallory", MADE.intermediate, begin=NOW, end=NOW + timedelta(1))
+    found = _verify(_by(authority=signer, rekor=rekor))
+    assert found.reason is SignatureReason.UNTRUSTED
