@@ -86,6 +86,15 @@ def test_files_make_room_for_a_tensor_that_is_read_whole(tmp_path: Path) -> None
     assert both.evidence == less.evidence
 
 
+def test_what_is_no_part_of_the_model_takes_no_room(tmp_path: Path) -> None:
+    made.write(tmp_path, made.llama(5, tokens=4000))
+    size = (tmp_path / "model.safetensors").stat().st_size
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "pack").write_bytes(bytes(size // 2))
+    found = _examine(tmp_path, limits=Limits(read_max_bytes=2 * size + size // 2))
+    assert found.bytes_read == found.evidence.size_bytes == size
+
+
 def test_of_a_model_beyond_memory_only_samples_are_read_again(tmp_path: Path) -> None:
     """300 MB: what is read again is 5 in 100, most of it the blocks around samples."""
     shapes = {
