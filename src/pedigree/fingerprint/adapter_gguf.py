@@ -136,8 +136,6 @@ def _fused_gates(
     fused = set()
     for (layer, matrix), (_, b) in pairs.items():
         down = pairs.get((layer, "ffn_down"))
-        if matrix != "ffn_up" or not down or (layer, "ffn_gate") in pairs:
-            continue
-        if shapes[b][0] == 2 * shapes[down[0]][1]:
+        if matrix == "ffn_up" and down and shapes[b][0] == 2 * shapes[down[0]][1]:
             fused.add((layer, matrix))
     return fused

@@ -25,7 +25,7 @@ LOOKED_MAX = 16
 """Files whose headers are read to tell adapters from models; folders with more have
 one model in many sizes, which needs a choice anyhow."""
 _FACTOR = re.compile(r".+\.weight\.lora_[ab]")
-_QUERY_FACTOR = re.compile(r"blk\.[0-9]{1,5}\.attn_q\.weight\.lora_b")
+_ORDERED = re.compile(r"blk\.[0-9]{1,5}\.attn_[qk]\.weight\.lora_b")
 _NORM = re.compile(r".+_norm\.weight")
 _DIRECTION = re.compile(r"direction\.[0-9]{1,5}")
 _SMALL_HEAD, _HEAD = 64, 128
@@ -114,13 +114,13 @@ def _reads_as_adapter(path: str, read: Callable[[str], GgufHeader]) -> bool:
 
 
 def likely_head(header: GgufHeader) -> int:
-    """Rows of a head of the model that an adapter belongs to; 0 of other files.
+    """Rows of a head of the model that an adapter belongs to; 0 where none matter.
 
     Converters leave the number of heads out of adapters, and reorder rows by it.  A
     wrong guess leaves rows of q and k in an order of no meaning, as no guess does: it
     can hide a copy, and make none.
     """
-    rows = [t.shape[0] for t in header.tensors if _QUERY_FACTOR.fullmatch(t.name)]
-    if not rows:
+    rows = [t.shape[0] for t in header.tensors if _ORDERED.fullmatch(t.name)]
+    if not rows or not is_adapter(header):
         return 0
     return _SMALL_HEAD if max(rows) <= _SMALL_ROWS else _HEAD

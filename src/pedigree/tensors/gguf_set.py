@@ -30,7 +30,7 @@ from pedigree.tensors.gguf_order import PERMUTED, HalvedHeads, PlainCoding
 from pedigree.tensors.gguf_scales import with_scales
 from pedigree.tensors.gguf_tokens import stored_tokens
 from pedigree.tensors.layout import Coding, TensorInfo, WeightSet
-from pedigree.tensors.remarks import WARNING, Remark
+from pedigree.tensors.remarks import INFO, WARNING, Remark
 
 _SPLIT = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.IGNORECASE)
 _QUERY = re.compile(r"blk\.[0-9]{1,5}\.attn_q\.(?:weight(?:\.lora_b)?|bias)")
@@ -104,7 +104,7 @@ def open_gguf(
     remarks += [r for path in paths for r in _unowned(headers[path], files[path])]
     if _order_unknown(first, tensors):
         so = "they were compared as they are"
-        if guess:
+        if guess:  # an adapter, whose base is told by other rows
             so = f"heads of {guess} rows were assumed; only exact copies depend on it"
         remarks.append(
             Remark(
@@ -112,6 +112,7 @@ def open_gguf(
                 paths[0],
                 "rows of q and k are in the order of another program and the number "
                 f"of heads is not stated, so {so}",
+                INFO if guess else WARNING,
             )
         )
     return WeightSet(

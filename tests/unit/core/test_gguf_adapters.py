@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import made_adapters
@@ -164,6 +166,11 @@ def test_stacks_of_experts_and_pairs_of_two_ranks_are_left_out() -> None:
         "blk.0.attn_q.weight.lora_a": (4, 64),
         "blk.0.attn_q.weight.lora_b": (64, 5),
         "blk.0.attn_k.weight.lora_a": (4, 64),
+        "blk.0.attn_v.weight.lora_a": (0, 64),
+        "blk.0.attn_v.weight.lora_b": (64, 0),
+        "blk.0.attn_output.weight.lora_b": (64, 4),
+        "blk.0.ssm_in.weight.lora_a": (4, 64),
+        "blk.0.ssm_in.weight.lora_b": (64, 4),
         "token_embd.weight.lora_a": (64, 4),
         "token_embd.weight.lora_b": (64, 4),
     }
@@ -183,7 +190,42 @@ def test_rows_of_q_and_k_stay_as_they_are_where_heads_are_unknown(
     assert compare(a, b).lineage is LineageClass.INCONCLUSIVE
     assert _same_parts(a, b)
     (remark,) = made.checkpoint(folder).remarks
-    assert remark.reason == "UnknownHeads"
+    assert (remark.reason, remark.severity) == ("UnknownHeads", "Info")
+    name = "blk.0.attn_q.weight.lora_b"
+    assert np.array_equal(made.checkpoint(folder).read(name), converted[name])
+
+
+@pytest.mark.parametrize(("rows", "heads"), [(2048, 32), (4096, 32)])
+def test_how_long_heads_are_assumed_to_be_follows_the_rows_of_q(
+    rows: int, heads: int, tmp_path: Path
+) -> None:
+    name = "blk.0.attn_q.weight.lora_b"
+    published = np.arange(rows, dtype=np.float32).reshape(rows, 1)
+    stored = made_gguf.pairs_of_halves(published, heads)
+    folder = gguf.write(tmp_path, {name: stored}, gguf.keys())
+    assert np.array_equal(made.checkpoint(folder).read(name), published)
+
+
+def test_heads_are_assumed_of_adapters_only(tmp_path: Path) -> None:
+    """Rows of whole models decide; they stay as they are."""
+    stray = {"blk.9.attn_q.weight.lora_b": np.ones((128, 4), np.float32)}
+    weights = made_gguf.converted(BASE, HEADS, KV_HEADS) | stray
+    keys = {"general.architecture": "llama"}
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.gguf").write_bytes(made_gguf.file_bytes(weights, keys))
+    found = made.checkpoint(folder)
+    name = "blk.0.attn_q.weight"
+    assert np.array_equal(found.read(name), weights[name])
+    (remark,) = found.remarks
+    assert (remark.reason, remark.severity) == ("UnknownHeads", "Warning")
+
+
+@pytest.mark.parametrize("modules", [("q_proj",), ("k_proj",)])
+def test_rows_of_either_are_put_back(modules: tuple[str, ...], tmp_path: Path) -> None:
+    factors = _rounded(made_adapters.factors(BASE, 8, modules=modules))
+    a, b = _both(tmp_path, factors, gguf.converted(factors, 2, 1), gguf.keys())
+    assert a.tensors == b.tensors
 
 
 def test_usual_heads_are_assumed_where_none_are_stated(tmp_path: Path) -> None:
@@ -191,7 +233,7 @@ def test_usual_heads_are_assumed_where_none_are_stated(tmp_path: Path) -> None:
     a, b = _both(tmp_path, factors, gguf.converted(factors, 2, 1), gguf.keys())
     assert compare(a, b).lineage is LineageClass.IDENTICAL
     (remark,) = made.checkpoint(tmp_path / "gguf").remarks
-    assert remark.reason == "UnknownHeads"
+    assert (remark.reason, remark.severity) == ("UnknownHeads", "Info")
     assert "heads of 64 rows were assumed" in remark.message
 
 
@@ -252,6 +294,27 @@ def test_an_adapter_as_gguf_is_read_deep_however_small_the_models_are_that_are(
     assert automatic_profile(model, spec) is Profile.FAST
 
 
+@given(
+    st.dictionaries(
+        st.builds(
+            "blk.{}.{}.weight.lora_{}".format,
+            st.integers(0, 2),
+            st.sampled_from(["attn_qkv", "ffn_up", "ffn_down", "attn_q", "x"]),
+            st.sampled_from("abc"),
+        ),
+        st.lists(st.sampled_from([0, 1, 2, 4, 8, 24]), max_size=3).map(tuple),
+    )
+)
+def test_factors_of_any_shapes_fit_each_other(
+    shapes: dict[str, tuple[int, ...]],
+) -> None:
+    for module in adapter_modules(shapes):
+        a, b = shapes[module.a], shapes[module.b]
+        rank = (a[1], b[0]) if module.turned else (a[0], b[1])
+        assert rank[0] == rank[1] > 0
+    adapter_widths(adapter_modules(shapes), shapes)
+
+
 MODEL = made_gguf.file_bytes(
     made_gguf.converted(made.llama(5)), made_gguf.llama_keys(), "F16"
 )
@@ -273,7 +336,15 @@ def _refused(folder: Path, files: dict[str, bytes]) -> ArtifactError:
     return caught.value
 
 
-@pytest.mark.parametrize("beside", [ADAPTER, CONTROL], ids=["adapter", "control"])
+NORM = {"blk.0.attn_norm.weight": np.ones(64, np.float32)}
+WITH_NORMS = gguf.file_bytes(gguf.converted(FACTORS, 4, 2) | NORM, STATED)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [ADAPTER, WITH_NORMS, CONTROL],
+    ids=["adapter", "adapter-with-norms", "control"],
+)
 @pytest.mark.parametrize("name", ["a.gguf", "z.gguf"])
 def test_what_lies_beside_a_model_is_told_and_not_compared(
     name: str, beside: bytes, tmp_path: Path
@@ -312,6 +383,14 @@ def test_a_whole_model_that_calls_itself_an_adapter_hides_behind_no_other(
         assert error.reason == "AmbiguousWeights"
 
 
+def test_a_split_set_whose_first_part_looks_like_an_adapter_is_a_model(
+    tmp_path: Path,
+) -> None:
+    files = {f"evil-0000{n}-of-00002.gguf": ADAPTER for n in (1, 2)}
+    error = _refused(tmp_path, files | {"model.gguf": MODEL})
+    assert error.reason == "AmbiguousWeights"
+
+
 def test_a_file_that_cannot_be_read_is_taken_for_a_model(tmp_path: Path) -> None:
     error = _refused(tmp_path, {"a.gguf": MODEL, "b.gguf": b"GGUFnothing"})
     assert error.reason == "AmbiguousWeights"
@@ -329,6 +408,10 @@ def test_no_more_than_a_few_files_are_opened_to_look_for_adapters(
     [
         (CONTROL, "a control vector"),
         (gguf.file_bytes(DIRECTIONS, {}), "a control vector"),
+        (
+            gguf.file_bytes(FACTORS, {"general.architecture": "controlvector"}),
+            "a control vector",
+        ),
         (
             gguf.file_bytes(FACTORS, gguf.keys() | {"adapter.type": "ia3"}),
             "an adapter of the kind 'ia3'",
