@@ -35,13 +35,16 @@ def text(value: str | bytes) -> bytes:
 
 
 def pair(key: str, value: object) -> bytes:
-    """A key with a value: text, truth, number or list of texts."""
+    """A key with a value: text, truth, number, or list of texts or of numbers."""
     if isinstance(value, bool):
         return text(key) + struct.pack("<IB", 7, value)
     if isinstance(value, int):
         return text(key) + struct.pack("<II", 4, value)
     if isinstance(value, float):
         return text(key) + struct.pack("<If", 6, value)
+    if isinstance(value, list) and value and isinstance(value[0], int):
+        numbers = struct.pack(f"<{len(value)}I", *value)
+        return text(key) + struct.pack("<IIQ", 9, 4, len(value)) + numbers
     if isinstance(value, list):
         head = struct.pack("<IIQ", 9, 8, len(value))
         return text(key) + head + b"".join(map(text, value))

@@ -136,6 +136,13 @@ def test_one_matrix_tells_that_all_are_turned(matrix: str, tmp_path: Path) -> No
     assert _same_parts(a, b)
 
 
+def test_an_adapter_that_some_tokens_switch_on_is_an_adapter(tmp_path: Path) -> None:
+    tokens = {"adapter.alora.invocation_tokens": [10, 20, 30]}
+    converted = gguf.converted(FACTORS, HEADS, KV_HEADS)
+    a, b = _both(tmp_path, FACTORS, converted, STATED | tokens)
+    assert compare(a, b).lineage is LineageClass.IDENTICAL
+
+
 def test_experts_of_few_neurons_are_not_taken_for_turned() -> None:
     shapes: dict[str, tuple[int, ...]] = {}
     for name in ("gate", "up"):
