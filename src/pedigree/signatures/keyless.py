@@ -74,14 +74,22 @@ def check_roots(roots: tuple[SigstoreRoot, ...]) -> None:
             is none (reason ``TrustInvalid``).
     """
     if roots and not installed():
-        raise ConfigError(
-            f"the root {quote(roots[0].name)} of Sigstore is trusted, and to verify "
-            "identities needs the extra 'keyless', which is not installed",
-            reason="ExtraMissing",
-            hint='pip install "pedigree-gate[keyless]"',
-        )
+        raise _missing(roots[0], "which is not installed")
     for root in roots:
-        _verifier(root)
+        try:
+            _verifier(root)
+        except ImportError as error:
+            told = f"which cannot be loaded: {_why(error)}"
+            raise _missing(root, told) from error
+
+
+def _missing(root: SigstoreRoot, told: str) -> ConfigError:
+    return ConfigError(
+        f"the root {quote(root.name)} of Sigstore is trusted, and to verify identities "
+        f"needs the extra 'keyless', {told}",
+        reason="ExtraMissing",
+        hint='pip install "pedigree-gate[keyless]"',
+    )
 
 
 def installed() -> bool:

@@ -281,3 +281,13 @@ def test_what_a_stranger_wrote_does_not_reach_the_library(
     signer = issue("mallory", MADE.intermediate, begin=NOW, end=NOW + timedelta(1))
     found = _verify(_by(authority=signer, rekor=rekor))
     assert found.reason is SignatureReason.UNTRUSTED
+
+
+def test_a_library_that_is_there_in_part_is_said_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "sigstore.verify", None)
+    root = SigstoreRoot.read("part", MadeSigstore().trusted_root())
+    with pytest.raises(ConfigError, match="'keyless', which cannot be loaded") as told:
+        keyless.check_roots((root,))
+    assert told.value.reason == "ExtraMissing"
