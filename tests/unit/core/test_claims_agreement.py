@@ -89,12 +89,35 @@ def test_one_model_named_in_several_ways_is_one(base: str) -> None:
         "Llama 3.1 8B",
         "x",
         "a/b/c",
+        "10.5281/zenodo.1",
         "s3://a/b",
     ],
 )
 def test_a_base_that_is_no_name_of_the_hub_s_form_is_unknown(base: str) -> None:
     assert repository(base) == ""
     assert told(("baseModel", "org/a", CARD), ("baseModel", base, ADAPTER)) == []
+
+
+def test_an_adapter_beside_the_weights_is_held_against_other_adapters_only() -> None:
+    card = ("baseModel", "org/a", CARD)
+    first = ("adapterBase", "org/b", "x/" + ADAPTER)
+    second = ("adapterBase", "org/c", "y/" + ADAPTER)
+    own = ("baseModel", "org/a", ADAPTER)
+    assert told(card, first) == []
+    assert told(first, ("adapterBase", "hf://Org/B", "z/" + ADAPTER)) == []
+    ((path, message),) = told(card, first, second)
+    assert path == "y/" + ADAPTER
+    assert "'org/b'" in message
+    ((path, _),) = told(card, own, first)
+    assert path == "x/" + ADAPTER
+    ((path, _),) = told(card, ("baseModel", "org/d", ADAPTER), first)
+    assert path == ADAPTER
+
+
+def test_an_adapter_in_a_folder_that_is_the_model_is_held_against_the_card() -> None:
+    nested = "x/" + ADAPTER
+    ((path, _),) = told(("baseModel", "org/a", CARD), ("baseModel", "org/b", nested))
+    assert path == nested
 
 
 @pytest.mark.parametrize(
@@ -186,7 +209,7 @@ def test_shards_that_state_one_wrong_size_each_give_one_finding() -> None:
             st.sampled_from([str(field) for field in Field]),
             st.sampled_from(["org/a", "org/b", "mit", "llama", *CLASSES])
             | st.text(min_size=1, max_size=20),
-            st.sampled_from([CARD, ADAPTER, CONFIG, GGUF, "Kitfile"]),
+            st.sampled_from([CARD, ADAPTER, f"x/{ADAPTER}", CONFIG, GGUF, "Kitfile"]),
         ),
         max_size=8,
     )

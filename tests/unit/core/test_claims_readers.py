@@ -29,7 +29,7 @@ from pedigree.examine.claims.packages import (
     kubeflow_declarations,
     modelpack_declarations,
 )
-from pedigree.examine.claims.reading import read_declarations
+from pedigree.examine.claims.reading import ADAPTERS_MAX, read_declarations
 from pedigree.limits import DEFAULT
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings
@@ -68,6 +68,7 @@ def test_a_card_declares_more_than_its_base() -> None:
 base_model: org/base
 license: other
 license_name: qwen-research
+license_link: LICENSE
 model_name: Sunny
 quantized_by: someone
 datasets: [a/b, c/d]
@@ -77,6 +78,7 @@ datasets: [a/b, c/d]
         ("baseModel", "org/base"),
         ("license", "other"),
         ("licenseName", "qwen-research"),
+        ("licenseLink", "LICENSE"),
         ("modelName", "Sunny"),
         ("quantizedBy", "someone"),
         ("datasets", "a/b"),
@@ -136,6 +138,53 @@ def test_keys_of_gguf_name_a_base_by_its_address_and_else_by_its_title() -> None
         ("sourceUri", "https://example.org/x"),
         ("datasets", "texts"),
     ]
+
+
+def test_what_else_keys_of_gguf_tell_of_a_base_is_told() -> None:
+    keys = {
+        "general.base_model.0.name": "Llama 3.1 8B",
+        "general.base_model.0.version": "v3.1",
+        "general.base_model.0.organization": "Meta Llama",
+        "general.base_model.0.doi": "10.57967/hf/1",
+        "general.base_model.1.uuid": "6f9a-1",
+        "general.license.link": "https://example.org/terms",
+        "general.source.uuid": "6f9a-2",
+        "general.datasets.0": "a/b",
+        "general.datasets.1": "c/d",
+    }
+    assert pairs(list(gguf_declarations(keys, "m.gguf"))) == [
+        ("baseModel", "Llama 3.1 8B"),
+        ("baseModel", "6f9a-1"),
+        ("licenseLink", "https://example.org/terms"),
+        ("sourceUri", "6f9a-2"),
+        ("baseModelVersion", "v3.1"),
+        ("baseModelOrganization", "Meta Llama"),
+        ("baseModelId", "10.57967/hf/1"),
+        ("baseModelId", "6f9a-1"),
+        ("datasets", "a/b"),
+        ("datasets", "c/d"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "bases"),
+    [
+        ("url", "https://huggingface.co/org/other", 2),
+        ("name", "org/other", 2),
+        ("url", "https://huggingface.co/Org/Base", 1),
+        ("url", "https://example.org/blog/base", 1),
+        ("name", "Other 8B", 1),
+    ],
+)
+def test_a_second_repository_of_one_base_cannot_hide_behind_the_first(
+    place: str, value: str, bases: int
+) -> None:
+    keys = {
+        "general.base_model.0.repo_url": "https://huggingface.co/org/base",
+        f"general.base_model.0.{place}": value,
+    }
+    told = [item.value for item in gguf_declarations(keys, "m.gguf")]
+    assert told == ["https://huggingface.co/org/base", value][:bases]
 
 
 MLMODEL = b"""
@@ -325,6 +374,73 @@ def test_a_long_card_with_its_front_matter_in_front_is_whole(tmp_path: Path) -> 
         assert remarks == []
 
 
+ADAPTER = b'{"base_model_name_or_path": "org/base", "revision": "abc"}'
+WEIGHTS = "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["training_args.bin", "tokenizer.json", "support/adapter_model.safetensors"],
+)
+def test_an_adapter_in_a_folder_is_the_model_where_there_is_nothing_else(
+    tmp_path: Path, other: str
+) -> None:
+    path = "support/adapter_config.json"
+    found, remarks = _read(tmp_path, {path: ADAPTER, other: b"{}"}, {})
+    assert found == [
+        ("baseModel", "org/base", path),
+        ("relation", "adapter", path),
+        ("baseModelRevision", "abc", path),
+    ]
+    assert remarks == []
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        *(WEIGHTS, "model.gguf", "pytorch_model.bin", f"base/{WEIGHTS}"),
+        "model.safetensors.index.json",
+    ],
+)
+def test_an_adapter_beside_weights_says_nothing_of_their_base(
+    tmp_path: Path, own: str
+) -> None:
+    files = {"a/adapter_config.json": ADAPTER, "a/b/adapter_config.json": ADAPTER}
+    found, _ = _read(tmp_path, {**files, own: b""}, {})
+    assert found == [("adapterBase", "org/base", path) for path in files]
+
+
+def test_an_adapter_below_another_one_says_nothing_of_its_base(tmp_path: Path) -> None:
+    below = "checkpoint-5/adapter_config.json"
+    other = b'{"base_model_name_or_path": "org/other"}'
+    found, _ = _read(tmp_path, {"adapter_config.json": ADAPTER, below: other}, {})
+    assert [row for row in found if row[2] == below] == [
+        ("adapterBase", "org/other", below)
+    ]
+
+
+@pytest.mark.parametrize(("own", "severity"), [(WEIGHTS, "Warning"), ("a", "Error")])
+def test_an_adapter_s_configuration_that_cannot_be_read_is_told_with_its_place(
+    tmp_path: Path, own: str, severity: str
+) -> None:
+    files = {"x/adapter_config.json": b"{", "y/adapter_config.json": ADAPTER, own: b""}
+    found, remarks = _read(tmp_path, files, {})
+    assert {row[2] for row in found} == {"y/adapter_config.json"}
+    assert [(each.reason, each.severity, each.path) for each in remarks] == [
+        ("MalformedConfig", severity, "x/adapter_config.json")
+    ]
+
+
+def test_of_very_many_adapters_some_are_read_and_the_rest_is_told(
+    tmp_path: Path,
+) -> None:
+    files = {f"{n:02}/adapter_config.json": ADAPTER for n in range(ADAPTERS_MAX + 3)}
+    found, remarks = _read(tmp_path, {**files, WEIGHTS: b""}, {})
+    assert [row[2] for row in found] == list(files)[:ADAPTERS_MAX]
+    ((reason, path),) = [(each.reason, each.path) for each in remarks]
+    assert (reason, path) == ("DeclarationsNotRead", list(files)[ADAPTERS_MAX])
+
+
 def test_a_list_gives_no_more_than_a_few_values() -> None:
     many = [f"org/{i}" for i in range(1000)]
     card = b"---\nbase_model: " + json.dumps(many).encode() + b"\n---\n"
@@ -403,6 +519,7 @@ def test_any_json_is_read(document: dict[str, Any]) -> None:
             [
                 *("general.license", "general.name", "general.source.url"),
                 *("general.base_model.0.name", "general.base_model.7.repo_url"),
+                *("general.base_model.0.doi", "general.base_model.0.version"),
             ]
         ),
         st.text(max_size=300),

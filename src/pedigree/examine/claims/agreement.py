@@ -12,7 +12,6 @@ only if the card says a relation other than ``quantized``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 
 from pedigree.errors import quote
@@ -22,12 +21,10 @@ from pedigree.examine.claims.classes import GGUF_NAMES, gguf_of
 from pedigree.examine.claims.configs import ADAPTER_CONFIG, CONFIG
 from pedigree.examine.claims.fields import Field
 from pedigree.examine.claims.gguf import SUFFIX
-from pedigree.policy.references import plain_name
+from pedigree.examine.claims.names import repository
 from pedigree.tensors.remarks import Declared, Remark
 
 REASON = "DeclarationsDisagree"
-_REPOSITORY = re.compile(r"[^\s/:]+/[^\s/:]+")
-"""A name of the Hub's form; paths and titles are not compared."""
 
 
 def disagreements(declared: Sequence[Declared]) -> Iterator[Remark]:
@@ -46,27 +43,42 @@ def _licence(value: str) -> str:
     return known.id if known is not None else ""
 
 
-def repository(value: str) -> str:
-    """A base model's name in the form of the Hub, or empty if it has another form."""
-    name = plain_name(value)
-    local = value.strip().startswith((".", "/", "~", "\\"))
-    return name if _REPOSITORY.fullmatch(name) and not local else ""
-
-
 def _bases(declared: Sequence[Declared]) -> Iterator[Remark]:
+    """One remark at most: of the model's own base, else of adapters among themselves.
+
+    An adapter beside a model may be trained on that model, whose card names another.
+    """
+    adapters = [
+        Declared(Field.BASE_MODEL.value, item.value, item.source)
+        for item in declared
+        if item.field in (Field.BASE_MODEL, Field.ADAPTER_BASE)
+        and _is_adapter(item.source)
+    ]
+    for told in (_own_bases(declared), adapters):
+        found = list(_between(told, Field.BASE_MODEL, repository, "base model"))
+        if found:
+            yield found[0]
+            return
+
+
+def _is_adapter(source: str) -> bool:
+    return source.rpartition("/")[2] == ADAPTER_CONFIG
+
+
+def _own_bases(declared: Sequence[Declared]) -> list[Declared]:
     relations = {
         item.value.casefold()
         for item in declared
         if item.field == Field.RELATION and item.source == CARD
     }
     comparable = bool(relations) and "quantized" not in relations
-    kept = [
+    return [
         item
         for item in declared
-        if item.source in (CARD, ADAPTER_CONFIG)
+        if item.source == CARD
+        or _is_adapter(item.source)
         or (comparable and item.source.lower().endswith(SUFFIX))
     ]
-    yield from _between(kept, Field.BASE_MODEL, repository, "base model")
 
 
 def _between(

@@ -17,6 +17,7 @@ FIELDS = {
     "base_model_relation": Field.RELATION,
     "license": Field.LICENSE,
     "license_name": Field.LICENSE_NAME,
+    "license_link": Field.LICENSE_LINK,
     "model_name": Field.MODEL_NAME,
     "quantized_by": Field.QUANTIZED_BY,
     "datasets": Field.DATASETS,

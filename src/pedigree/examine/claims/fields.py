@@ -34,8 +34,15 @@ class Field(StrEnum):
     """Digest of a template; told by :mod:`pedigree.examine.safety`."""
     MODEL_NAME = "modelName"
     QUANTIZED_BY = "quantizedBy"
+    ADAPTER_BASE = "adapterBase"
+    """Base of an adapter that lies beside the model and is no part of it."""
     SOURCE_URI = "sourceUri"
     """Where the model, or what it was made from, is said to be."""
+    LICENSE_LINK = "licenseLink"
+    BASE_VERSION = "baseModelVersion"
+    BASE_ORGANIZATION = "baseModelOrganization"
+    BASE_ID = "baseModelId"
+    """DOI or UUID of the base."""
     DATASETS = "datasets"
 
 

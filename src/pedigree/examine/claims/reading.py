@@ -24,6 +24,8 @@ _JSON: tuple[tuple[str, Callable[[dict[str, Any]], Iterable[Declared]], str], ..
     (packages.MODEL_ARTIFACT, packages.kubeflow_declarations, WARNING),
 )
 """JSON files, and how it weighs if one is malformed: servers read the first two."""
+ADAPTERS_MAX = 8
+"""Configurations of adapters in folders that are read; more say no more."""
 _YAML: tuple[tuple[str, Callable[[bytes], Iterable[Declared]]], ...] = (
     (mlflow.MLMODEL, mlflow.mlflow_declarations),
     (packages.KITFILE, packages.kitfile_declarations),
@@ -58,6 +60,9 @@ def read_declarations(
                 declared.extend(reader(_read_json(source, path, sizes[path], limits)))
             except ArtifactError as error:
                 remarks.append(_remark(error, path, severity))
+    for items, told in _adapters_below(source, sizes, limits):
+        declared.extend(items)
+        remarks.extend(told)
     if card.CARD in sizes:
         text = _beginning(source, card.CARD, sizes[card.CARD])
         try:
@@ -77,6 +82,27 @@ def read_declarations(
                 remarks.append(_remark(error, path, WARNING))
     declared.extend(_of_weights(metadata or {}))
     return declared, remarks
+
+
+def _adapters_below(
+    source: ModelSource, sizes: Mapping[str, int], limits: Limits
+) -> Iterator[tuple[list[Declared], list[Remark]]]:
+    """What adapters in folders of the model declare; the first of many."""
+    paths = configs.adapters_below(sizes)
+    beside = configs.has_own_weights(sizes)
+    for path in paths[:ADAPTERS_MAX]:
+        try:
+            config = _read_json(source, path, sizes[path], limits)
+        except ArtifactError as error:
+            yield [], [_remark(error, path, WARNING if beside else ERROR)]
+        else:
+            yield list(configs.adapter_declarations(config, path, beside=beside)), []
+    if len(paths) > ADAPTERS_MAX:
+        message = (
+            f"what {quote(paths[ADAPTERS_MAX])} declares was not read: the model has "
+            f"{len(paths)} adapters in folders, and {ADAPTERS_MAX} are"
+        )
+        yield [], [Remark("DeclarationsNotRead", paths[ADAPTERS_MAX], message, INFO)]
 
 
 def _of_weights(metadata: Mapping[str, Mapping[str, str]]) -> Iterator[Declared]:
