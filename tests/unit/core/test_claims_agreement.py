@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pedigree.examine.claims.against_weights import contradictions
-from pedigree.examine.claims.agreement import disagreements, repository
+from pedigree.examine.claims.agreement import disagreements
 from pedigree.examine.claims.classes import CLASSES, FAMILIES
 from pedigree.examine.claims.fields import Field
+from pedigree.examine.claims.names import repository
 from pedigree.fingerprint.families import FAMILIES as KNOWN
 from pedigree.tensors.remarks import Declared
 
