@@ -87,6 +87,30 @@ def open_gguf(
     _check_split(headers)
     _check_types(headers)
     guess = likely_head(first)
+    tensors = _tensors(headers, first, guess)
+    _check_number(tensors, paths[0], limits)
+    remarks = [_unread(path) for path in unread]
+    remarks += [r for path in paths for r in _unowned(headers[path], files[path])]
+    if _order_unknown(first, tensors):
+        remarks.append(_heads_unknown(paths[0], guess))
+    return WeightSet(
+        form=GGUF,
+        files=files,
+        tensors=dict(sorted(with_scales(tensors).items())),
+        metadata={
+            path: _told(header) | _long_templates(header, files[path])
+            for path, header in headers.items()
+        },
+        remarks=tuple(remarks),
+        config=_config(first),
+        tokens=stored_tokens(first, paths[0]),
+    )
+
+
+def _tensors(
+    headers: Mapping[str, GgufHeader], first: GgufHeader, guess: int
+) -> dict[str, TensorInfo]:
+    """Every tensor of the files, by name."""
     tensors: dict[str, TensorInfo] = {}
     for path, header in headers.items():
         for stored in header.tensors:
@@ -99,33 +123,20 @@ def open_gguf(
                     path=path,
                 )
             tensors[stored.name] = _info(stored, path, first, guess)
-    _check_number(tensors, paths[0], limits)
-    remarks = [_unread(path) for path in unread]
-    remarks += [r for path in paths for r in _unowned(headers[path], files[path])]
-    if _order_unknown(first, tensors):
-        so = "they were compared as they are"
-        if guess:  # an adapter, whose base is told by other rows
-            so = f"heads of {guess} rows were assumed; only exact copies depend on it"
-        remarks.append(
-            Remark(
-                "UnknownHeads",
-                paths[0],
-                "rows of q and k are in the order of another program and the number "
-                f"of heads is not stated, so {so}",
-                INFO if guess else WARNING,
-            )
-        )
-    return WeightSet(
-        form=GGUF,
-        files=files,
-        tensors=dict(sorted(with_scales(tensors).items())),
-        metadata={
-            path: _told(header) | _long_templates(header, files[path])
-            for path, header in headers.items()
-        },
-        remarks=tuple(remarks),
-        config=_config(first),
-        tokens=stored_tokens(first, paths[0]),
+    return tensors
+
+
+def _heads_unknown(path: str, guess: int) -> Remark:
+    """What the order of rows in q and k was taken to be."""
+    so = "they were compared as they are"
+    if guess:  # an adapter, whose base is told by other rows
+        so = f"heads of {guess} rows were assumed; only exact copies depend on it"
+    return Remark(
+        "UnknownHeads",
+        path,
+        "rows of q and k are in the order of another program and the number of heads "
+        f"is not stated, so {so}",
+        INFO if guess else WARNING,
     )
 
 
