@@ -111,22 +111,44 @@ def identity_of(
     Raises:
         Worthless: Nobody whom the root vouches for, or it is malformed.
     """
+    try:
+        _verifier(root)  # a root that is none has no parts to choose from
+    except ImportError as error:
+        raise Worthless(
+            SignatureReason.KEYLESS_NOT_SUPPORTED,
+            "was made with an identity by Sigstore, whose library cannot be loaded: "
+            f"{_why(error)}",
+        ) from error
+    used, seen = _in_use(root, leaf), _Certified()
+    if not any(_issued(leaf, authority) for authority in _authorities(used)):
+        # Nothing else that a stranger wrote is then read by the library.
+        raise Worthless(SignatureReason.UNTRUSTED, _LEADS_NOWHERE)
+    same = (PAYLOAD_TYPE, bundle.payload, leaf)
+    if _verified(data, used, seen) != same:
+        raise Worthless(
+            SignatureReason.MALFORMED, "was read in two ways by two readers"
+        )
+    return seen.identity
+
+
+def _verified(
+    data: bytes, root: SigstoreRoot, seen: _Certified
+) -> tuple[str, bytes, x509.Certificate]:
+    """What the library verified: the payload's type, the payload, and by whose key.
+
+    Raises:
+        Worthless: It did not.
+    """
     from sigstore.errors import CertValidationError, VerificationError
     from sigstore.models import Bundle as SigstoreBundle
     from sigstore.models import InvalidBundle
 
-    _verifier(root)  # a root that is none has no parts to choose from
-    used = _in_use(root, leaf)
-    verifier, seen = _verifier(used), _Certified()
-    if not any(_issued(leaf, authority) for authority in _authorities(used)):
-        # Nothing else that a stranger wrote is then read by the library.
-        raise Worthless(SignatureReason.UNTRUSTED, _LEADS_NOWHERE)
     try:
         with warnings.catch_warnings():
             # What others wrote badly is nothing for this process's log.
             warnings.simplefilter("ignore")
             read = SigstoreBundle.from_json(data)
-            kind, payload = verifier.verify_dsse(read, seen)
+            kind, payload = _verifier(root).verify_dsse(read, seen)
     except Worthless:
         raise
     except CertValidationError as error:
@@ -147,12 +169,7 @@ def identity_of(
             SignatureReason.MALFORMED,
             f"cannot be read by Sigstore: {type(error).__name__}",
         ) from error
-    same = (PAYLOAD_TYPE, bundle.payload, leaf)
-    if (kind, payload, read.signing_certificate) != same:
-        raise Worthless(
-            SignatureReason.MALFORMED, "was read in two ways by two readers"
-        )
-    return seen.identity
+    return kind, payload, read.signing_certificate
 
 
 def _in_use(root: SigstoreRoot, leaf: x509.Certificate) -> SigstoreRoot:

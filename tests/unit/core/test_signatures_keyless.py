@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -250,6 +251,16 @@ def test_without_the_library_the_signature_is_not_judged(
         keyless.check_roots(TRUST.roots)
     assert caught.value.hint == 'pip install "pedigree-gate[keyless]"'
     keyless.check_roots(())
+
+
+def test_a_library_that_is_there_in_part_is_no_way_in_and_no_crash(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "sigstore.models", None)
+    other = SigstoreRoot.read("house", MADE.trusted_root() + b" ")  # not loaded before
+    found = _verify(_by(), Trust.of([other, _anna()]))
+    assert found.reason is SignatureReason.KEYLESS_NOT_SUPPORTED
+    assert "cannot be loaded" in found.message
 
 
 def test_a_root_that_the_library_cannot_use_is_said_at_the_start() -> None:
