@@ -27,6 +27,7 @@ from pedigree.tensors.shards import with_index
 from pedigree.tensors.state_dict import flattened
 from pedigree.tensors.strictjson import load
 from pedigree.tensors.strided import located
+from pedigree.tensors.zip_kind import form_of_zip
 from pedigree.tensors.zip_members import Member, read_members
 
 _TINY = Path(__file__).parents[2] / "tests" / "data" / "pytorch" / "tiny.pt"
@@ -260,6 +261,10 @@ def _zip_seeds() -> list[bytes]:
     ]
 
 
+def _zip_kind(data: bytes) -> None:
+    form_of_zip(HeldFile("m.dat", data))
+
+
 _ZIP_WORDS = (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06",
               b"PK\x06\x07", b"PK\x07\x08", b"archive/data.pkl", b"\xff\xff",
               b"\xff\xff\xff\xff")  # fmt: skip
@@ -320,6 +325,7 @@ TARGETS = (
     Target("gguf-model", _gguf_model, _gguf_model_seeds, _GGUF_WORDS),
     Target("gguf-blocks", _blocks, _blocks_seeds),
     Target("zip-members", _zip, _zip_seeds, _ZIP_WORDS),
+    Target("zip-kind", _zip_kind, _zip_seeds, _ZIP_WORDS),
     Target("pickle-walk", _pickle, _pickle_seeds, _PICKLE_WORDS),
     Target("state-dict", _state, _state_seeds, _PICKLE_WORDS),
     Target("pytorch-model", _torch, _torch_seeds, _ZIP_WORDS + _PICKLE_WORDS,

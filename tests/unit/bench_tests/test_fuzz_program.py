@@ -41,6 +41,33 @@ def test_a_run_without_findings_ends_with_0(
 ) -> None:
     code, told = _run(monkeypatch, capsys, "--plain", "--targets", "good")
     assert (code, told["executions"], told["findings"]) == (0, 20, 0)
+    assert told["targets"]["good"]["executions"] == 20
+
+
+@pytest.mark.parametrize("engine", ["plain", "guided"])
+def test_executions_are_told_of_each_target_and_of_all(
+    engine: str,
+    targets: dict[str, Target],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    counts = {"good": 3, "bad": 40}
+
+    def ran(target: Target, *_: object) -> dict[str, Any]:
+        count = counts[target.name]
+        return {"executions": count, "seconds": 2.0, "findings": {}, "exit": 0}
+
+    found = object() if engine == "guided" else None
+    monkeypatch.setattr(fuzz, "find_spec", lambda _: found)
+    monkeypatch.setattr(fuzz, engine, ran)
+    _, told = _run(monkeypatch, capsys)
+    rows = told["targets"]
+    assert {name: row["executions"] for name, row in rows.items()} == counts
+    assert {name: row["perSecond"] for name, row in rows.items()} == {
+        "good": 2,
+        "bad": 20,
+    }
+    assert told["executions"] == 43
 
 
 def test_findings_are_told_written_and_end_with_1(
