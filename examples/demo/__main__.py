@@ -10,6 +10,7 @@ from types import FrameType
 
 from controlplane import ControlPlane, ControlPlaneError
 from controlplane.binaries import ensure
+from controlplane.plane import CORE, WORKLOADS
 from demo.narrator import Narrator
 from demo.steps import STEPS
 from demo.world import DemoError, World
@@ -26,7 +27,8 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupted)
-    ensure()  # before the clock starts: the first time this builds Kubernetes
+    # Before the clock starts: the first time this builds Kubernetes.
+    ensure((*CORE, *WORKLOADS, "helm"))
     tell = Narrator()
     with tempfile.TemporaryDirectory(prefix="pedigree-demo-") as folder:
         try:
