@@ -29,6 +29,7 @@ from pedigree.tensors.gguf_header import (
 from pedigree.tensors.gguf_order import PERMUTED, HalvedHeads, PlainCoding
 from pedigree.tensors.gguf_scales import with_scales
 from pedigree.tensors.gguf_tokens import stored_tokens
+from pedigree.tensors.gguf_words import words_of
 from pedigree.tensors.layout import Coding, TensorInfo, WeightSet
 from pedigree.tensors.remarks import INFO, WARNING, Remark
 
@@ -37,18 +38,9 @@ _QUERY = re.compile(r"blk\.[0-9]{1,5}\.attn_q\.(?:weight(?:\.lora_b)?|bias)")
 _KEY = re.compile(r"blk\.[0-9]{1,5}\.attn_k\.(?:weight(?:\.lora_b)?|bias)")
 _SHIFTED = ("gemma", "nemotron", "qwen3next", "qwen3_next")
 """Architectures whose converter adds the one that their norms are stored without."""
-_LINEAGE = re.compile(
-    r"general\.(?:name|architecture|license|quantized_by|finetune|basename"
-    r"|size_label|license\..+|base_model\..+|source\..+|dataset\..+|type)"
-)
-_TEMPLATE = re.compile(r"tokenizer\.chat_template(?:\..+)?", re.DOTALL)
 _BESIDE = ("mmproj", "mtp-")
 """How the names of files begin that belong beside a model: what sees and hears for it,
 and layers that predict several tokens."""
-_LENGTH_BYTES = 8
-_LONG_TEMPLATES_MAX = 4
-_TEMPLATE_READ_BYTES = 1 << 20
-"""Whoever looks at templates takes one of a quarter of this for hostile."""
 _CONFIG = {
     "num_attention_heads": "attention.head_count",
     "num_key_value_heads": "attention.head_count_kv",
@@ -98,8 +90,7 @@ def open_gguf(
         files=files,
         tensors=dict(sorted(with_scales(tensors).items())),
         metadata={
-            path: _told(header) | _long_templates(header, files[path])
-            for path, header in headers.items()
+            path: words_of(header, files[path]) for path, header in headers.items()
         },
         remarks=tuple(remarks),
         config=_config(first),
@@ -312,38 +303,6 @@ def _config(header: GgufHeader) -> dict[str, Any]:
         if number := _number(header, theirs):
             config[ours] = number
     return config
-
-
-def _told(header: GgufHeader) -> dict[str, str]:
-    """What a file says of its descent, and its chat templates."""
-    return {
-        key: str(value)
-        for key, value in header.scalars.items()
-        if _LINEAGE.fullmatch(key) or _TEMPLATE.fullmatch(key)
-    }
-
-
-def _long_templates(header: GgufHeader, file: RangeSource) -> dict[str, str]:
-    """Chat templates that the header passed over for their length, by key."""
-    found = {
-        key: place
-        for key, place in header.arrays.items()
-        if _TEMPLATE.fullmatch(key) and place.end - place.begin > _LENGTH_BYTES
-    }
-    if len(found) > _LONG_TEMPLATES_MAX:
-        raise ArtifactError(
-            f"file {quote(file.path)} has {len(found)} long chat templates, allowed "
-            f"are {_LONG_TEMPLATES_MAX}",
-            reason="LimitExceeded",
-            path=file.path,
-        )
-    return {
-        key: file.read(
-            place.begin + _LENGTH_BYTES,
-            min(place.end - place.begin - _LENGTH_BYTES, _TEMPLATE_READ_BYTES),
-        ).decode("utf-8", "replace")
-        for key, place in found.items()
-    }
 
 
 def _unowned(header: GgufHeader, file: RangeSource) -> list[Remark]:

@@ -33,6 +33,7 @@ from pedigree.examine.claims.reading import ADAPTERS_MAX, read_declarations
 from pedigree.limits import DEFAULT
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings
+from pedigree.tensors.checkpoint import Checkpoint
 from pedigree.tensors.remarks import Declared, Remark
 
 JSON = st.recursive(
@@ -272,6 +273,33 @@ def test_an_adapter_as_gguf_declares_the_model_that_it_belongs_to(kind: str) -> 
     assert declared[0] == ("baseModel", "https://hf.co/org/base")
     assert (("relation", "adapter") in declared) == (kind == "adapter")
     assert list(gguf_declarations(keys, "a.gguf")) == []
+
+
+@pytest.mark.parametrize(
+    ("listed", "kept"),
+    [
+        (["a/b", "c/d"], ["a/b", "c/d"]),
+        ([f"d{number}" for number in range(12)], [f"d{x}" for x in range(VALUES_MAX)]),
+        (["a/b", "x" * 9000, "c/d"], ["a/b"]),
+        (["x" * 70_000], []),
+        ([], []),
+        ("one", []),
+        ("x" * 70_000, []),
+        (7, []),
+    ],
+    ids=["two", "many", "long", "very long", "none", "text", "long text", "number"],
+)
+def test_a_list_of_data_sets_in_gguf_is_read_as_far_as_anybody_keeps_it(
+    tmp_path: Path, listed: object, kept: list[str]
+) -> None:
+    keys = {**made_gguf.llama_keys(), "general.datasets": listed}
+    weights = made_gguf.file_bytes(made_gguf.converted(made_models.llama(1)), keys)
+    source = source_of(tmp_path, {"model.gguf": weights})
+    metadata = Checkpoint.open(source).metadata
+    said = metadata["model.gguf"]
+    assert [said[key] for key in said if key.startswith("general.datasets")] == kept
+    declared, _ = read_declarations(source, DEFAULT, metadata)
+    assert [x.value for x in declared if x.field == "datasets"] == kept
 
 
 def test_a_gguf_model_is_examined_with_its_keys(tmp_path: Path) -> None:
