@@ -86,7 +86,7 @@ def _lists(header: GgufHeader, file: RangeSource) -> dict[str, str]:
         for number in range(min(place.length, _LIST_MAX)):
             begin = at + _LENGTH_BYTES
             at = begin + int.from_bytes(raw[at:begin], "little")
-            if begin > size or at > size:  # a text that is longer than any that counts
+            if at > size:  # a text that is longer than any that counts
                 break
             found[f"{key}.{number}"] = raw[begin:at].decode("utf-8", "replace")
     return found

@@ -34,6 +34,8 @@ from pedigree.limits import DEFAULT
 from pedigree.refs import parse
 from pedigree.sources import SourceSettings
 from pedigree.tensors.checkpoint import Checkpoint
+from pedigree.tensors.gguf_header import ArrayRange, GgufHeader
+from pedigree.tensors.gguf_words import words_of
 from pedigree.tensors.remarks import Declared, Remark
 
 JSON = st.recursive(
@@ -300,6 +302,14 @@ def test_a_list_of_data_sets_in_gguf_is_read_as_far_as_anybody_keeps_it(
     assert [said[key] for key in said if key.startswith("general.datasets")] == kept
     declared, _ = read_declarations(source, DEFAULT, metadata)
     assert [x.value for x in declared if x.field == "datasets"] == kept
+
+
+def test_a_list_of_numbers_is_not_read_as_texts(tmp_path: Path) -> None:
+    raw = (3).to_bytes(8, "little") + b"abc" + bytes(5)
+    places = {"general.datasets": ArrayRange(10, 2, 0, 16)}
+    header = GgufHeader(3, {}, places, (), 32)
+    file = source_of(tmp_path, {"m.gguf": raw}).open("m.gguf")
+    assert words_of(header, file) == {}
 
 
 def test_a_gguf_model_is_examined_with_its_keys(tmp_path: Path) -> None:
