@@ -84,7 +84,7 @@ class Checkpoint:
 
     @property
     def whole_max_bytes(self) -> int:
-        """What the largest tensor takes as float32, which is read whole if it fits."""
+        """What the largest tensor takes as float32; it is read whole if that fits."""
         return max((4 * info.count for info in self.tensors.values()), default=0)
 
     def read(self, name: str) -> NDArray[np.float32]:
