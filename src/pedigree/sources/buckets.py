@@ -23,6 +23,8 @@ from pedigree.sources.settings import SourceSettings
 
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+_ENDPOINTS = "AWS_ENDPOINT_URL, GOOGLE_BASE_URL or AZURE_STORAGE_ENDPOINT"
+_ALLOWED = "have the host allowed: in the cluster by operator.privateHosts"
 _STATUS = re.compile(r"non-2xx status code: ([1-5]\d\d)\b")
 
 
@@ -136,7 +138,8 @@ def _bad_credentials(name: str, wanted: str) -> NoReturn:
     raise SourceRefused(
         f"credentials give no usable {name}, wanted {wanted}",
         reason="BadCredentials",
-        hint="name a Secret with the store's credentials",
+        hint="give the store's credentials: as variables, or in the Secret that "
+        "credentialsSecret names",
     )
 
 
@@ -169,6 +172,7 @@ def check_endpoint(
             "the endpoint given with the credentials is no plain address, wanted "
             "http or https, a host and no user, query or fragment",
             reason="BadEndpoint",
+            hint=f"check {_ENDPOINTS}",
         )
     plain = parts.scheme == "http"
     listed = {host, f"{host}:{port}"} & {
@@ -178,7 +182,7 @@ def check_endpoint(
         raise SourceRefused(
             f"credentials would be sent to {shown(endpoint)} without TLS, wanted https",
             reason="InsecureAddress",
-            hint="have the host allowed as a private host",
+            hint=_ALLOWED,
         )
     if private_hosts is None or listed:
         return plain
@@ -188,7 +192,7 @@ def check_endpoint(
         raise SourceRefused(
             f"endpoint {shown(endpoint)} {what}, wanted https at a public one",
             reason="PrivateHost",
-            hint="have the host allowed",
+            hint=_ALLOWED,
         )
     return plain
 
@@ -226,7 +230,8 @@ def failure_of(
         return SourceRefused(
             f"{asked} may not be read with the credentials given",
             reason="Forbidden",
-            hint="name a Secret with credentials that may list and read it",
+            hint="give credentials that may list and read it: as variables, or in the "
+            "Secret that credentialsSecret names",
         )
     if isinstance(error, known.InvalidPathError):
         return SourceRefused(
@@ -251,4 +256,7 @@ def failure_of(
         "ServerError" if status else "Unreachable" if unsent else "BadAnswer"
     )
     said = f"answered {status}" if status else "gave no usable answer"
-    return SourceUnavailable(f"store {said} for {asked}", reason=reason)
+    if reason == "Unreachable":
+        said = "could not be reached, or broke off,"
+    hint = "try again later" if status else f"check the network and {_ENDPOINTS}"
+    return SourceUnavailable(f"store {said} for {asked}", reason=reason, hint=hint)

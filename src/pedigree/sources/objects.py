@@ -85,8 +85,9 @@ def _obstore() -> ModuleType:
 
 
 def _store(ref: ModelRef, settings: SourceSettings) -> Any:
-    config = store_config(ref, settings)
+    # First: nobody should mend credentials to be told of a missing extra then.
     obstore = _obstore()
+    config = store_config(ref, settings)
     plain = check_endpoint(
         config.endpoint, settings.private_hosts, shows_secret=config.shows_secret
     )
@@ -134,11 +135,12 @@ def _store(ref: ModelRef, settings: SourceSettings) -> Any:
             **more,
         )
     except (obstore.exceptions.BaseError, OSError, ValueError):
+        wanted = _WANTED.get(ref.scheme, "check them for missing parts")
         raise SourceRefused(
             f"credentials given for {quote(str(ref))} are none that its store has",
             reason="BadCredentials",
-            hint="name a Secret with the store's credentials; "
-            f"{_WANTED.get(ref.scheme, 'check them for missing parts')}",
+            hint="give the store's credentials: as variables, or in the Secret that "
+            f"credentialsSecret names; {wanted}",
         ) from None
 
 

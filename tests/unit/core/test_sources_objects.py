@@ -378,6 +378,8 @@ def test_a_store_that_does_not_answer_is_unavailable(world: _World) -> None:
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
         error = world.refusal("s3://plain/a", credentials={"AWS_ENDPOINT_URL": address})
     assert isinstance(error, SourceUnavailable)
+    assert (error.reason, "could not be reached" in str(error)) == ("Unreachable", True)
+    assert "AWS_ENDPOINT_URL" in error.hint
 
 
 def test_without_the_extra_the_hint_names_it(
@@ -387,6 +389,8 @@ def test_without_the_extra_the_hint_names_it(
     error = world.refusal("s3://plain/a")
     assert error.reason == "ExtraMissing"
     assert error.hint == 'pip install "pedigree-gate[cloud]"'
+    # Also where credentials are missing too: they are asked for when it is there.
+    assert world.refusal("az://plain/a", credentials={}).reason == "ExtraMissing"
 
 
 @pytest.mark.parametrize(
@@ -410,6 +414,7 @@ def test_an_endpoint_that_may_not_be_asked_is_refused(
     with pytest.raises(SourceRefused) as caught:
         check_endpoint(endpoint, allowed)
     assert caught.value.reason == reason
+    assert caught.value.hint
     assert "word" not in str(caught.value)
 
 
