@@ -36,6 +36,9 @@ from storages import FEW_BITS, PLAIN, QUANTISED
 
 STRANGER = "stranger"
 _SIGNS = {"Identical": "=", "Derived": "d", "NoEvidence": ".", "Inconclusive": "?"}
+_LEGEND = """\
+= Identical, q Derived (Quantised), d Derived in another way, . NoEvidence,
+? Inconclusive, r any other lineage; columns are the rows by number"""
 EVERY = {**PLAIN, **QUANTISED, **FEW_BITS}
 
 
@@ -51,6 +54,7 @@ def main() -> None:
     if given.table:
         for name, rows in found.items():
             print(f"{name}\n{table(rows)}\n")
+        print(_LEGEND)
         return
     parameters = sum(values.size for values in weights.values())
     summary = {name: summarise(rows) for name, rows in found.items()}
@@ -97,10 +101,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A triangle: = identical, q quantised, d derived otherwise, . no evidence.
-
-    ``?`` stands for inconclusive, ``r`` for anything else that is known of two models.
-    """
+    """A triangle with one sign for each pair; ``_LEGEND`` says what they stand for."""
     names = list(dict.fromkeys([row["first"] for row in rows] + [STRANGER]))
     cells = {(row["first"], row["second"]): _sign(row) for row in rows}
     width = max(map(len, names))

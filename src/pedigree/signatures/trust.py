@@ -154,7 +154,7 @@ def _rooted(
     if identity.root in {root.name for root in roots}:
         return identity
     had = ", ".join(root.name for root in roots) or "none"
-    what = f"names the root {identity.root!r}, of {had}"
+    what = f"names the root {identity.root!r}, given are: {had}"
     if not identity.root:
         what = f"names no root, and there are: {had}"
     raise invalid(identity.name, what, _WHICH)

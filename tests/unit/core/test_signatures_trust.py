@@ -112,7 +112,7 @@ def _pem(key: ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey) -> bytes:
         ("a.identity.json", _identity(subjects=["a"]), "unknown member 'subjects'"),
         ("a.identity.json", _identity(root=["a"]), "wanted the name of a root"),
         ("a.identity.json", _identity(), "names no root, and there are: none"),
-        ("a.identity.json", _identity(root="b"), "names the root 'b', of none"),
+        ("a.identity.json", _identity(root="b"), "names the root 'b', given are: none"),
         ("a.root.json", b"{}", "has the mediaType None"),
         ("a.root.json", _root(tlogs=[]), "has no tlogs"),
         ("a.root.json", _root(ctlogs=None), "has no ctlogs"),
