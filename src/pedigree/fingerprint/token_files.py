@@ -19,6 +19,8 @@ Reader = Callable[[bytes], TokenBytes]
 
 IN_WEIGHTS = ""
 """Stands among paths for the vocabulary that a weight file keeps."""
+IN_DOCUMENT = "#"
+"""Stands among paths for the ``tokenizer.json`` that a weight file keeps."""
 GUESSED = "vocab.json"
 """The file that does not say how its tokens are spelled."""
 _PROTOBUF = b"\n"
@@ -56,6 +58,7 @@ _READERS: dict[str, Reader | None] = {
     "tokenizer.json": tokenizer_tokens,
     GUESSED: vocabulary_tokens,
     IN_WEIGHTS: None,
+    IN_DOCUMENT: tokenizer_tokens,
     "tokenizer.model": _pieces_or_ranks,
     "spiece.model": _sentencepiece,
     "tekken.json": _tekken,
@@ -69,13 +72,15 @@ def reader_of(path: str) -> Reader:
 
 
 def tokenizer_files(sizes: Mapping[str, int]) -> Iterator[str]:
-    """Paths of tokenizers in the order in which they count, with :data:`IN_WEIGHTS`.
+    """Paths of tokenizers in the order in which they count.
+
+    With :data:`IN_WEIGHTS` and :data:`IN_DOCUMENT` among them.
 
     Args:
         sizes: Bytes of the files of a model, by path.
     """
     for path in _READERS:
-        if path == IN_WEIGHTS or path in sizes:
+        if path in (IN_WEIGHTS, IN_DOCUMENT) or path in sizes:
             yield path
     ranks = [path for path in sizes if path.endswith(_RANKS) and "/" not in path]
     if len(ranks) == 1:  # of several, code that is not run would choose

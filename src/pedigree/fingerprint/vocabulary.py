@@ -14,6 +14,7 @@ from pedigree.errors import ArtifactError, quote
 from pedigree.fingerprint.spec import VOCABULARY_MAX, FingerprintSpec
 from pedigree.fingerprint.token_files import (
     GUESSED,
+    IN_DOCUMENT,
     IN_WEIGHTS,
     reader_of,
     tokenizer_files,
@@ -87,20 +88,21 @@ def read_vocabulary(
     failed: list[tuple[str, ArtifactError]] = []
     told: list[Remark] = []
     for path in tokenizer_files(sizes):
-        if path == IN_WEIGHTS and stored is None:
+        if path in (IN_WEIGHTS, IN_DOCUMENT) and not _has(stored, path):
             continue
         if path == GUESSED and chosen is not None:
             continue  # that it reads otherwise could be a wrong guess
-        shown = stored.path if stored and path == IN_WEIGHTS else path
+        shown = _shown(stored, path)
         try:
             found = _read(source, path, stored, limits)
         except ArtifactError as error:
-            failed.append((shown, error))
+            failed.append((_file(stored, path), error))
             continue
         if chosen is None:
             chosen = shown, found
         else:
-            told.extend(_disagreement(shown, found, *chosen))
+            where = _file(stored, path)
+            told.extend(_disagreement(where, shown, found, *chosen))
         if remarks is None:
             break
     if remarks is not None:
@@ -114,6 +116,24 @@ def read_vocabulary(
     return None if chosen is None else chosen[1]
 
 
+def _has(stored: StoredTokens | None, path: str) -> bool:
+    """Whether a weight file keeps a vocabulary of this kind."""
+    if stored is None:
+        return False
+    return bool(stored.spelling if path == IN_WEIGHTS else stored.document)
+
+
+def _file(stored: StoredTokens | None, path: str) -> str:
+    """The file that a tokenizer is in."""
+    return stored.path if stored and path in (IN_WEIGHTS, IN_DOCUMENT) else path
+
+
+def _shown(stored: StoredTokens | None, path: str) -> str:
+    """What people call a tokenizer."""
+    inner = "#tokenizer.json" if path == IN_DOCUMENT else ""
+    return _file(stored, path) + inner
+
+
 def _read(
     source: ModelSource, path: str, stored: StoredTokens | None, limits: Limits
 ) -> Vocabulary:
@@ -122,17 +142,24 @@ def _read(
         from pedigree.fingerprint.token_gguf import gguf_tokens  # as most have none
 
         return vocabulary_of(gguf_tokens(source.open(stored.path), stored, allowed))
-    file = source.open(path)
-    if file.size > allowed:
+    if path == IN_DOCUMENT and stored is not None:
+        if isinstance(stored.document, bytes):
+            return _understood(path, stored.document)
+        begin, end = stored.document or (0, 0)
+        file = source.open(stored.path)
+    else:
+        file = source.open(path)
+        begin, end = 0, file.size
+    if end - begin > allowed:
         raise ArtifactError(
-            f"vocabulary is {file.size} bytes, allowed are {allowed}",
+            f"vocabulary is {end - begin} bytes, allowed are {allowed}",
             reason="LimitExceeded",
         )
-    return _understood(path, file.read(0, file.size))
+    return _understood(path, file.read(begin, end - begin))
 
 
 def _disagreement(
-    path: str, found: Vocabulary, first: str, chosen: Vocabulary
+    path: str, shown: str, found: Vocabulary, first: str, chosen: Vocabulary
 ) -> Iterator[Remark]:
     """Told when two tokenizers of one model have different tokens under one id."""
     both = min(found.size, chosen.size)
@@ -143,7 +170,7 @@ def _disagreement(
         yield Remark(
             "TokenizersDiffer",
             path,
-            f"tokenizers {quote(path)} and {quote(first)} give different tokens to "
+            f"tokenizers {quote(shown)} and {quote(first)} give different tokens to "
             f"{other.size} of {int(shared.sum())} ids that both have, the first is "
             f"{int(other[0])}; tokens were aligned by {quote(first)}",
             INFO if other.size * _RENAMED_SHARE <= shared.sum() else WARNING,

@@ -2,9 +2,11 @@
 """The vocabulary in a GGUF file: where it is, and its texts as they are stored.
 
 The header's reader passes over arrays, since most are of no use and all are long.  The
-texts of the tokens are read here, once, and only when somebody asks for them.
+texts of the tokens are read here, once, and only when somebody asks for them.  A file
+may also have a whole ``tokenizer.json``, as one text.
 
-Source: keys ``tokenizer.ggml.*`` of ``docs/gguf.md`` of the ggml project.
+Source: keys ``tokenizer.ggml.*`` and ``tokenizer.huggingface.json`` of ``docs/gguf.md``
+of the ggml project.
 """
 
 from __future__ import annotations
@@ -26,8 +28,11 @@ def stored_tokens(header: GgufHeader, path: str) -> StoredTokens | None:
     """Where the vocabulary is that a file's header tells of; None without one."""
     spelling = header.scalars.get("tokenizer.ggml.model")
     tokens = header.arrays.get("tokenizer.ggml.tokens")
+    document = _document(header)
     if not isinstance(spelling, str) or tokens is None or tokens.kind != _STRING:
-        return None
+        if document is None:
+            return None
+        return StoredTokens(path, "", 0, 0, 0, None, document)
     kinds = header.arrays.get("tokenizer.ggml.token_type")
     fits = kinds is not None and (kinds.kind, kinds.length) == (_INT32, tokens.length)
     return StoredTokens(
@@ -37,7 +42,20 @@ def stored_tokens(header: GgufHeader, path: str) -> StoredTokens | None:
         tokens.begin,
         tokens.end,
         kinds.begin if kinds is not None and fits else None,
+        document,
     )
+
+
+def _document(header: GgufHeader) -> bytes | tuple[int, int] | None:
+    """A tokenizer's JSON: itself if it is short, else where it is."""
+    key = "tokenizer.huggingface.json"
+    short, long = header.scalars.get(key), header.arrays.get(key)
+    if isinstance(short, str):
+        return short.encode()
+    # What the header passed over for its length stands there as an array of one text.
+    if long is None or (long.kind, long.length) != (_STRING, 1):
+        return None
+    return long.begin + _LENGTH_BYTES, long.end
 
 
 def read_tokens(

@@ -132,11 +132,14 @@ class StoredTokens:
 
     Attributes:
         path: The file.
-        spelling: How it names the way its tokens are written.
+        spelling: How it names the way its tokens are written; empty where it has a
+            document alone.
         count: Tokens; the id of each is its place.
         begin: First byte of the texts, each behind its length of 64 bits.
         end: Byte behind them.
         kinds: First byte of the kinds, 32 bits each; None when there are none.
+        document: A ``tokenizer.json`` within the file, or its first byte and the one
+            behind it; None when there is none.
     """
 
     path: str
@@ -145,6 +148,7 @@ class StoredTokens:
     begin: int
     end: int
     kinds: int | None
+    document: bytes | tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import base64
 import json
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -291,6 +291,87 @@ def test_a_weight_file_s_own_vocabulary_is_checked_too(tmp_path: Path) -> None:
     made.gguf_file(tmp_path, "gpt2", ["b", "a"])
     assert _hashes(_read(tmp_path, remarks)) == [_hash(b"a"), _hash(b"b")]
     assert [(r.reason, r.path) for r in remarks] == [("TokenizersDiffer", "model.gguf")]
+
+
+DOCUMENT = "tokenizer.huggingface.json"
+
+
+def _with_document(
+    folder: Path, document: bytes, keys: Mapping[str, object] | None = None
+) -> Path:
+    weights = {"token_embd.weight": np.zeros((4, 4), np.float32)}
+    said = {**(keys or {}), DOCUMENT: document.decode()}
+    return _written(folder, "model.gguf", made_gguf.file_bytes(weights, said))
+
+
+@pytest.mark.parametrize("count", [3, 20_000], ids=["short", "long"])
+def test_a_tokenizer_s_json_in_gguf_is_read_where_there_is_no_other(
+    count: int, tmp_path: Path
+) -> None:
+    tokens = [b"%x" % number for number in range(count)]
+    document = made.byte_level_json(tokens)
+    assert (len(document) > 1 << 16) == (count > 3)
+    remarks: list[Remark] = []
+    found = _hashes(_read(_with_document(tmp_path, document), remarks))
+    assert found == [_hash(token) for token in tokens]
+    assert remarks == []
+
+
+def test_a_tokenizer_s_json_in_gguf_is_held_against_the_file_s_own_tokens(
+    tmp_path: Path,
+) -> None:
+    keys = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.tokens": ["a", "b", "c"]}
+    remarks: list[Remark] = []
+    same = made.byte_level_json([b"a", b"b", b"c"])
+    _read(_with_document(tmp_path / "same", same, keys), remarks)
+    assert remarks == []
+    other = made.byte_level_json([b"b", b"a", b"c"])
+    found = _read(_with_document(tmp_path / "other", other, keys), remarks)
+    assert _hashes(found) == [_hash(b"a"), _hash(b"b"), _hash(b"c")]
+    ((path, message),) = [(each.path, each.message) for each in remarks]
+    assert path == "model.gguf"
+    assert "'model.gguf#tokenizer.json' and 'model.gguf' give different" in message
+
+
+def test_a_tokenizer_s_json_in_gguf_counts_where_the_tokens_are_not_understood(
+    tmp_path: Path,
+) -> None:
+    keys = {"tokenizer.ggml.model": "rwkv", "tokenizer.ggml.tokens": ["x"]}
+    document = made.byte_level_json([b"a"])
+    remarks: list[Remark] = []
+    assert _hashes(_read(_with_document(tmp_path, document, keys), remarks)) == [
+        _hash(b"a")
+    ]
+    ((path, message),) = [(each.path, each.message) for each in remarks]
+    assert path == "model.gguf"
+    assert "aligned by 'model.gguf#tokenizer.json'" in message
+
+
+@pytest.mark.parametrize("document", [b"{", b"", b"[]"])
+def test_a_broken_json_in_gguf_is_a_remark_and_no_vocabulary(
+    document: bytes, tmp_path: Path
+) -> None:
+    remarks: list[Remark] = []
+    assert _read(_with_document(tmp_path, document), remarks) is None
+    assert [each.path for each in remarks] == ["model.gguf"] * bool(document)
+
+
+def test_a_tokenizer_s_json_in_gguf_that_is_too_long_is_not_read(
+    tmp_path: Path,
+) -> None:
+    document = made.byte_level_json([b"%x" % number for number in range(20_000)])
+    folder = _with_document(tmp_path, document)
+    stored = made_models.checkpoint(folder).tokens
+    remarks: list[Remark] = []
+    limits = Limits(read_max_bytes=len(document) - 1)
+    assert read_vocabulary(made_models.source(folder), limits, remarks, stored) is None
+    assert [each.reason for each in remarks] == ["LimitExceeded"]
+
+
+def test_a_list_under_the_key_of_a_tokenizer_s_json_is_passed_over() -> None:
+    for places in (ArrayRange(8, 2, 0, 40), ArrayRange(0, 1, 0, 1)):
+        header = GgufHeader(3, {}, {DOCUMENT: places}, (), 64)
+        assert stored_tokens(header, "m.gguf") is None
 
 
 def test_a_tokenizer_that_is_broken_leaves_the_word_to_the_next(tmp_path: Path) -> None:
