@@ -54,7 +54,8 @@ class Metrics:
         )
         self._fingerprint_bytes = Counter(
             "pedigree_fingerprint_bytes",
-            "Bytes of models read to fingerprint them, by kind of source.",
+            "Bytes had from sources by examinations that gave a fingerprint, without "
+            "what a cache gave, by kind of source.",
             ("source",),
             registry=self.registry,
         )
