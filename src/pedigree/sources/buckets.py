@@ -251,7 +251,10 @@ def failure_of(
             reason="RangeIgnored",
             hint="upload it without a content encoding, which the store undoes",
         )
-    unsent = "HTTP error" in text
+    return _unavailable(asked, status, unsent="HTTP error" in text)
+
+
+def _unavailable(asked: str, status: int, *, unsent: bool) -> SourceUnavailable:
     reason = {429: "RateLimited", 408: "Timeout"}.get(status) or (
         "ServerError" if status else "Unreachable" if unsent else "BadAnswer"
     )
