@@ -155,7 +155,7 @@ def main() -> int:
         return 0
     unknown = set(names) - set(TARGETS)
     if unknown:
-        parser.error(f"no target is called {', '.join(sorted(unknown))}")
+        parser.error(f"no target is called {', '.join(sorted(unknown))}; see --list")
     work = options.work or Path(tempfile.mkdtemp(prefix="pedigree-fuzz-"))
     use_atheris = not options.plain and find_spec("atheris") is not None
     rows = {}

@@ -21,6 +21,7 @@ from pedigree.cli.plain_words import (
     FORENSICS,
     RELATIONS,
     SIGNALS,
+    SIGNATURES,
     TESTS,
 )
 from pedigree.cli.render import print_json, print_table
@@ -38,8 +39,8 @@ class Topic:
     Attributes:
         name: As it is asked for.
         kind: ``test``, ``forensics``, ``relation`` (kind of descent), ``verdict``,
-            ``context``, ``finding``, ``reason`` (of a policy's verdict), ``control``
-            or ``licence``.
+            ``context``, ``finding``, ``reason`` (of a policy's verdict), ``signature``
+            (what one is worth), ``control`` or ``licence``.
         plain: In plain words.
         module: Whose docstring has the definition; empty if there is none.
         more: What else there is to say, as lines.
@@ -63,6 +64,7 @@ def topics() -> dict[str, Topic]:
             Topic(name, "context", f"{plain} {CONTEXT_NOTE}", module)
             for name, (module, plain) in SIGNALS.items()
         ),
+        *(Topic(str(name), "signature", plain) for name, plain in SIGNATURES.items()),
         *_findings(),
         *_controls(),
         *_licences(),

@@ -28,7 +28,8 @@ from pedigree.fingerprint.spec import RUN
 from pedigree.lineage.delta import BODY
 from pedigree.lineage.paired import Values, samples
 
-INTEGER_4, INTEGER_8, FLOAT_8, NORMAL_4 = "4-bit", "8-bit", "fp8", "nf4"
+INTEGER_4, INTEGER_8, FLOAT_8, NORMAL_4 = "4-bit or coarser", "8-bit", "fp8", "nf4"
+"""What lattices are called.  The first test takes fewer bits than four as well."""
 MATRICES_SHARE = 2 / 3
 MATRICES_MAX = 28
 """Matrices that are looked at, spread evenly: quantised are all or almost all."""

@@ -52,7 +52,7 @@ def adapter_remarks(sizes: Mapping[str, int], weights: WeightSet) -> list[Remark
             f"model has {len(adapters)} adapters, in {quote(adapters)}, wanted one; "
             "what one of them descends from says nothing of the others",
             reason="AmbiguousWeights",
-            hint="name one of them in the reference, as in "
+            hint="name one of them: its own folder here, elsewhere a reference such as "
             "hf://org/repo@revision#folder",
             path=adapters[1],
         )

@@ -101,7 +101,8 @@ def without_adapters(
             f"model has {len(models)} adapters, in {quote(list(models))}, wanted one; "
             "what one of them descends from says nothing of the others",
             reason="AmbiguousWeights",
-            hint="name one of them in the reference, as in hf://org/repo@revision#file",
+            hint="name one of them: its own file here, elsewhere a reference such as "
+            "hf://org/repo@revision#file",
         )
     return whole
 

@@ -157,7 +157,8 @@ def _choose(
             f"model has {len(models)} different GGUF models, {quote(list(models))}, "
             "wanted one",
             reason="AmbiguousWeights",
-            hint="name one of them in the reference, as in hf://org/repo@revision#file",
+            hint="name one of them: its own file here, elsewhere a reference such as "
+            "hf://org/repo@revision#file",
         )
     paths = next(iter(models.values()))
     split = _SPLIT.fullmatch(paths[0])

@@ -19,6 +19,7 @@ from pedigree.lineage.classes import Direction, LineageClass
 from pedigree.lineage.context.features import COSTS
 from pedigree.lineage.findings import LayerMap, Relation
 from pedigree.lineage.results import TESTS, Comparison, NotRun, TestResult
+from pedigree.signatures.verdict import SignatureReason
 
 
 def layers(count_a: int, count_b: int, *, experts: int = 1) -> LayerMap:
@@ -63,6 +64,9 @@ def test_every_test_class_and_signal_has_plain_words() -> None:
     assert set(plain_words.CLASSES) == set(LineageClass)
     assert set(plain_words.RELATIONS) == set(Relation)
     assert tuple(plain_words.SIGNALS) == tuple(COSTS)
+    assert set(plain_words.SIGNATURES) == set(SignatureReason)
+    kinds = [topic.kind for topic in topics().values()]
+    assert kinds.count("signature") == len(SignatureReason)
 
 
 @pytest.mark.parametrize("name", sorted(topics()))

@@ -95,7 +95,8 @@ def test_a_rounded_copy_is_quantised_and_the_later_one(tmp_path: Path) -> None:
     found = against_llama(tmp_path, four_bits(weights("llama-a")))
     assert found.relation == "Quantised"
     assert found.direction is Direction.A_TO_B
-    assert "lattice" in found.direction_evidence
+    # The test of multiples cannot tell four bits from fewer, and says so.
+    assert "a 4-bit or coarser lattice" in found.direction_evidence
 
 
 def test_swapping_the_models_swaps_the_direction(tmp_path: Path) -> None:
