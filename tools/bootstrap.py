@@ -2,8 +2,9 @@
 """Make the virtual environment that every make target uses.
 
 Standard library only: this runs before anything is installed.  Safe to repeat; does
-nothing when ``pyproject.toml`` has not changed since the last complete run.  A run
-that was interrupted leaves no stamp, so the next one does the work again.
+nothing when ``pyproject.toml`` has not changed since the last complete run and the
+environment still runs this folder's code.  A run that was interrupted leaves no stamp,
+so the next one does the work again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,15 @@ def wanted_stamp() -> str:
     return hashlib.sha256(
         content + sys.version.encode() + str(ROOT).encode()
     ).hexdigest()
+
+
+def is_linked() -> bool:
+    """Whether the environment runs the code of this folder, not a copy of it.
+
+    ``pip install .`` within it puts a copy in the place of the link, after which every
+    check would pass or fail on code that is no longer edited.
+    """
+    return any(VENV.glob("lib/python*/site-packages/*pedigree_gate*.pth"))
 
 
 def step(number: int, total: int, what: str, command: list[str]) -> None:
@@ -74,7 +84,7 @@ def main() -> int:
             "name one with: make PYTHON=/path/to/python3.11 ..."
         )
     stamp = wanted_stamp()
-    if STAMP.is_file() and STAMP.read_text().strip() == stamp:
+    if STAMP.is_file() and STAMP.read_text().strip() == stamp and is_linked():
         return 0
     python = VENV / "bin" / "python"
     step(1, 3, "create .venv", [sys.executable, "-m", "venv", str(VENV)])
