@@ -12,6 +12,7 @@ import pytest
 
 import made_adapters
 import made_models as made
+from artifact_world.web import WebServer, serve
 from pedigree import refs
 from pedigree.examine import Examination, ExamineSettings, examine
 from pedigree.fingerprint.spec import Profile
@@ -94,6 +95,17 @@ def test_what_is_no_part_of_the_model_takes_no_room(tmp_path: Path) -> None:
     (tmp_path / ".git" / "pack").write_bytes(bytes(size // 2))
     found = _examine(tmp_path, limits=Limits(read_max_bytes=2 * size + size // 2))
     assert found.bytes_read == found.evidence.size_bytes == size
+
+
+def test_a_server_that_pins_nothing_sends_a_small_model_once() -> None:
+    content = (made.EXAMPLES / "llama-a" / "model.safetensors").read_bytes()
+    world = WebServer({"/m.safetensors": content}, etags=False, dates=True)
+    with serve(world) as web:
+        settings = ExamineSettings(sources=SourceSettings())
+        uri = f"https://{web.host}/m.safetensors"
+        found = examine(refs.parse(uri), settings=settings, now=NOW)
+    assert found.fingerprint is not None
+    assert found.bytes_read == len(content) + 1  # the first byte tells its size
 
 
 def test_of_a_model_beyond_memory_only_samples_are_read_again(tmp_path: Path) -> None:
