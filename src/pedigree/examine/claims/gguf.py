@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pedigree.examine.claims.fields import VALUES_MAX, Field, taken
-from pedigree.examine.claims.names import repository
 from pedigree.tensors.remarks import Declared
 
 SUFFIX = ".gguf"
@@ -77,6 +76,13 @@ def _listed(
     for index in range(VALUES_MAX):
         every = (keys.get(f"{prefix}.{index}.{place}") for place in _PLACES)
         told = [value for value in every if value]
-        named = {repository(value): value for value in reversed(told)}
-        others = [value for name, value in named.items() if name]
-        yield from taken(field, [*dict.fromkeys([*told[:1], *others[::-1]])], path)
+        yield from taken(field, told if len(told) < 2 else _different(told), path)
+
+
+def _different(told: list[str]) -> list[str]:
+    """The first of some values, and the first of every other repository."""
+    from pedigree.examine.claims.names import repository  # loads parts of policies
+
+    named = {repository(value): value for value in reversed(told)}
+    others = [value for name, value in named.items() if name]
+    return [*dict.fromkeys([told[0], *others[::-1]])]
