@@ -47,7 +47,8 @@ def signature_causes(
     why = objections[0] if objections else "it has no signature"
     by = f" by {wording.some(rule.signers)}" if rule.signers else ""
     nobody = (
-        "; no signer is trusted here, see signatures.trust of the chart"
+        "; no signer is trusted here, see signatures.trust of the chart, or "
+        "--trusted-key and its like of the command"
         if case.trusted_signers == NO_TRUST
         else ""
     )

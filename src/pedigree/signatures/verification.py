@@ -214,7 +214,8 @@ def _identity_signer(
         raise Worthless(
             SignatureReason.KEYLESS_NOT_SUPPORTED,
             "was made with an identity by Sigstore, which takes the extra 'keyless' to "
-            "verify, and that is not installed",
+            "verify, and that is not installed; install it where models are read: "
+            "pip install 'pedigree-gate[keyless]'",
         )
     leaf, key = _leaf(bundle)
     if leaf.not_valid_before_utc > at:

@@ -204,6 +204,7 @@ def test_where_nobody_is_trusted_the_reason_says_so() -> None:
     verdict = _ask(_facts(signed, trust=NO_TRUST), today=NO_TRUST)
     assert verdict.reason is Reason.NOT_SIGNED
     assert "no signer is trusted here" in verdict.message
+    assert "--trusted-key" in verdict.message  # of whoever asked with `pedigree gate`
 
 
 def test_signatures_loosen_nothing_else() -> None:

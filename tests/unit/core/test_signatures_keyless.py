@@ -247,6 +247,7 @@ def test_without_the_library_the_signature_is_not_judged(
     found = _verify(_by())
     assert found.reason is SignatureReason.KEYLESS_NOT_SUPPORTED
     assert "extra 'keyless'" in found.message
+    assert "pip install 'pedigree-gate[keyless]'" in found.message
     with pytest.raises(ConfigError, match="extra 'keyless'") as caught:
         keyless.check_roots(TRUST.roots)
     assert caught.value.hint == 'pip install "pedigree-gate[keyless]"'
