@@ -123,6 +123,13 @@ def _add(args: argparse.Namespace) -> int:
             f"added {entry.name}: fingerprint {entry.fingerprint}, "
             f"{counted(len(registry), 'reference')} in {args.registry}"
         )
+        known = {each.name for each in registry.entries} if entry.parents else set()
+        for parent in entry.parents:
+            if parent.name not in known:
+                print_lines(
+                    f"note: its parent {quote(parent.name)} is not in this registry; "
+                    "paths name it, and no model is compared with it"
+                )
     return EXIT_OK
 
 

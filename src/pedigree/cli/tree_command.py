@@ -113,7 +113,7 @@ def models_at(text: str) -> list[str]:
         raise ConfigError(
             f"folder {quote(text)} holds no model, and no folder in it does",
             reason="NoModels",
-            hint="name folders with .safetensors files",
+            hint="name models, kept fingerprints, or folders that hold either",
         )
     return found
 

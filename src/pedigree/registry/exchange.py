@@ -172,7 +172,11 @@ def _check_schema(file: ArrayFile) -> None:
     try:
         schema = json.loads(file.metadata)["schema"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise file.damaged("it does not say what it is") from error
+        raise ArtifactError(
+            f"file {quote(str(file.path))} does not say what it is, wanted {SCHEMA}",
+            reason=REASON,
+            hint="give a file that `pedigree registry export` wrote",
+        ) from error
     if schema != SCHEMA:
         raise ArtifactError(
             f"file {quote(str(file.path))} has the schema {quote(schema)}, "

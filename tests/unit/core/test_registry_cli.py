@@ -39,6 +39,9 @@ def test_facts_given_to_add_are_shown(
 ) -> None:
     facts = ["--parent", "org/base:FineTuned", "--advisory", "ADV-1:has a trigger"]
     assert _add(tmp_path, "a", models["child"], *facts, "--profile", "fast") == 0
+    assert "parent 'org/base' is not in this registry" in capsys.readouterr().out
+    assert _add(tmp_path, "b", models["child"], "--parent", "a:FineTuned") == 0
+    assert "note" not in capsys.readouterr().out
     shown = _json(capsys, "registry", "show", "--registry", str(tmp_path), "a")
     assert shown["reference"]["parents"] == [
         {"name": "org/base", "relation": "FineTuned"}

@@ -139,6 +139,10 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as refused:
         list(read_references(tmp_path / f"{digest.hex}.safetensors"))
     assert refused.value.reason == "UnsupportedExport"
+    plain = write_arrays(tmp_path, {}, {})
+    with pytest.raises(ArtifactError, match="does not say what it is") as refused:
+        list(read_references(tmp_path / f"{plain.hex}.safetensors"))
+    assert "registry export" in (refused.value.hint or "")
     (tmp_path / "text").write_text("not a file of arrays, but long enough")
     with pytest.raises(ArtifactError):
         list(read_references(tmp_path / "text"))
