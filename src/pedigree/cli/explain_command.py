@@ -21,10 +21,10 @@ from pedigree.cli.plain_words import (
     FORENSICS,
     RELATIONS,
     SIGNALS,
-    SIGNATURES,
     TESTS,
 )
 from pedigree.cli.render import print_json, print_table
+from pedigree.cli.signature_words import SIGNATURES
 from pedigree.errors import ConfigError, quote
 
 SCHEMA = "pedigree.dev/explain/v1"

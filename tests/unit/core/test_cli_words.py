@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pedigree.cli import main, plain_words
+from pedigree.cli import main, plain_words, signature_words
 from pedigree.cli.explain_command import topics
 from pedigree.cli.heatmap import COLUMNS_MAX, ROWS_MAX, SHADES, heatmap, shade
 from pedigree.cli.plotting import check_target, draw
@@ -64,7 +64,7 @@ def test_every_test_class_and_signal_has_plain_words() -> None:
     assert set(plain_words.CLASSES) == set(LineageClass)
     assert set(plain_words.RELATIONS) == set(Relation)
     assert tuple(plain_words.SIGNALS) == tuple(COSTS)
-    assert set(plain_words.SIGNATURES) == set(SignatureReason)
+    assert set(signature_words.SIGNATURES) == set(SignatureReason)
     kinds = [topic.kind for topic in topics().values()]
     assert kinds.count("signature") == len(SignatureReason)
 
