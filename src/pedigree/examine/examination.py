@@ -48,9 +48,9 @@ from pedigree.tensors.remarks import Remark
 
 _HELD_SHARE = 2
 """Of the memory for one model, this part may hold files that were read."""
-_LARGEST_SHARE = 3
-"""Beside them there must be room for so many times the largest tensor as float32, which
-is what deep fingerprints of models with 60 to 250 MB were seen to take in the end."""
+_WORK_SHARE, _LARGEST_TIMES = 16, 3
+"""Beside them there must be room for this part of it and so many times the largest
+tensor as float32: about what deep fingerprints of models with 60 to 250 MB took."""
 _WEIGHT = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
@@ -203,8 +203,9 @@ def _read_weights(
         # Headers are read even when the fingerprint is kept: what is wrong with them
         # is a fact of this version of the parser, not of the one that kept it.
         checkpoint = Checkpoint.open(source, settings.sources.limits)
-        needed = _LARGEST_SHARE * checkpoint.whole_max_bytes
-        held.keep(settings.sources.limits.read_max_bytes - needed)
+        memory = settings.sources.limits.read_max_bytes
+        work = memory // _WORK_SHARE + _LARGEST_TIMES * checkpoint.whole_max_bytes
+        held.keep(memory - work)
         profile = _profile(source, settings, checkpoint)
         kept = store.get(listing.manifest.digest) if store is not None else None
         if kept is not None and _serves(kept, profile):
