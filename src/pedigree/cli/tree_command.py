@@ -28,12 +28,16 @@ from pedigree.cli.render import (
     visible,
 )
 from pedigree.errors import ArtifactError, ConfigError, quote
+from pedigree.tensors.formats import GGUF, PYTORCH, SAFETENSORS, format_by_name
 
 if TYPE_CHECKING:
     from pedigree.lineage.tree import Tree
     from pedigree.sources import SourceSettings
 
 SCHEMA = "pedigree.dev/tree/v1"
+_PLAIN = (SAFETENSORS, GGUF)
+_READ = (*_PLAIN, PYTORCH)
+"""A ``.bin`` or ``.pkl`` beside folders of models makes no model of their folder."""
 _MODELS_MAX = 1000
 """Pairs are compared, so a thousand models already take half a million comparisons."""
 
@@ -101,14 +105,16 @@ def models_at(text: str) -> list[str]:
         ConfigError: A folder holds no model (``NoModels``).
     """
     folder = Path(text).expanduser()
-    if "://" in text or not folder.is_dir() or _has_weights(folder):
+    if "://" in text or not folder.is_dir() or _has_weights(folder, _PLAIN):
         return [text]
     found = sorted(
         str(entry)
         for entry in folder.iterdir()
         if entry.name.endswith(FINGERPRINT_SUFFIX)
-        or (entry.is_dir() and _has_weights(entry))
+        or (entry.is_dir() and _has_weights(entry, _READ))
     )
+    if not found and _has_weights(folder, _READ):
+        return [text]
     if not found:
         raise ConfigError(
             f"folder {quote(text)} holds no model, and no folder in it does",
@@ -118,10 +124,11 @@ def models_at(text: str) -> list[str]:
     return found
 
 
-def _has_weights(folder: Path) -> bool:
+def _has_weights(folder: Path, formats: tuple[str, ...]) -> bool:
     return any(
-        not path.name.endswith(FINGERPRINT_SUFFIX)
-        for path in folder.glob("*.safetensors")
+        format_by_name(path.name) in formats
+        and not path.name.endswith(FINGERPRINT_SUFFIX)
+        for path in folder.iterdir()
     )
 
 

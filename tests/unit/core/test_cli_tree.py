@@ -13,6 +13,7 @@ import made_models as made
 from pedigree.cli import main
 from pedigree.cli.models import Subject
 from pedigree.cli.tree_command import models_at, unique_names
+from storages import PLAIN, QUANTISED
 
 NAMES = ("llama-a", "llama-a.sft", "llama-b")
 
@@ -77,6 +78,23 @@ def test_a_folder_of_kept_fingerprints_is_a_set_of_models(
     assert [Path(place).name for place in models_at(str(tmp_path))] == [
         f"{name}.fingerprint.safetensors" for name in NAMES[:2]
     ]
+
+
+def test_models_of_every_format_that_is_read_are_models(
+    family: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = made.llama(seed=1, width=256, neurons=512, tokens=320)
+    for kind, write in (("gguf", QUANTISED["gguf-q8_0"]), ("torch", PLAIN["zip"])):
+        write(tmp_path / kind, weights)
+    shutil.copytree(family / "llama-a", tmp_path / "plain")
+    (tmp_path / "notes.bin").write_bytes(b"no model")
+    named = [str(tmp_path / name) for name in ("gguf", "plain", "torch")]
+    assert models_at(str(tmp_path)) == named
+    assert [models_at(name) for name in named] == [[name] for name in named]
+    assert main(["tree", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [model["name"] for model in found["models"]] == ["gguf", "plain", "torch"]
+    assert [edge["relation"] for edge in found["edges"]] == ["Quantised"]
 
 
 def test_models_of_one_name_keep_their_paths() -> None:
