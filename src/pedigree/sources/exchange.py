@@ -226,6 +226,7 @@ class Exchange:
                 f"{self.who} cannot be reached for {shown(url)}: "
                 f"{type(error).__name__}",
                 reason="Unreachable",
+                hint="check the name of the host, the network and the proxy",
             ) from error
 
     def _authorization(self) -> str | None:

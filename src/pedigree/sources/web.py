@@ -75,6 +75,7 @@ class WebSource(AskingSource):
                 f"model reference {quote(str(ref))} names {quote(name)}, wanted a file "
                 f"that ends in {', '.join(_FILES)} or {_INDEX}",
                 reason="NotAModelFile",
+                hint="name the file, or write a repository of the Hub as hf://org/repo",
             )
         self._ref = ref
         self._settings = settings

@@ -262,6 +262,7 @@ def test_a_hub_that_cannot_be_reached_is_unavailable() -> None:
     failure = _failure(SimulatedHub())  # port 0: nobody listens
     assert isinstance(failure, SourceUnavailable)
     assert failure.reason == "Unreachable"
+    assert "proxy" in (failure.hint or "")
 
 
 def test_a_token_is_needed_and_sent(hub: SimulatedHub) -> None:

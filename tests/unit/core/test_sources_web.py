@@ -250,6 +250,9 @@ def test_private_addresses_are_refused_unless_listed(web: WebServer) -> None:
 
 def test_other_files_are_no_models(web: WebServer) -> None:
     assert _reason(web, "m/config.json") == "NotAModelFile"
+    with pytest.raises(PedigreeError) as caught:
+        _open(web, "org/repo")  # as people copy it from a browser
+    assert "hf://org/repo" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
