@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pedigree.cli.far import with_options
 from pedigree.cli.progress import byte_progress
+from pedigree.cli.unread import unread_of, warn_of
 from pedigree.errors import ModelRefError, SourceRefused
 from pedigree.refs import ModelRef, Scheme, is_reference, parse
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pedigree.ranges import FileEntry, ModelSource
     from pedigree.sources import SourceSettings
     from pedigree.tensors.checkpoint import Checkpoint
+    from pedigree.tensors.remarks import Remark
 
 FINGERPRINT_SUFFIX = ".fingerprint.safetensors"
 """A file of this name is read as a fingerprint, any other as weights."""
@@ -47,6 +49,7 @@ class Subject:
         seconds: Time it took.
         source: Where it is; None if stored, or not held.
         checkpoint: Its weights; None if stored, or not held.
+        unread: What of its weights was not read, and so not compared.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Subject:
     seconds: float
     source: ModelSource | None = None
     checkpoint: Checkpoint | None = None
+    unread: tuple[Remark, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -72,6 +76,10 @@ class Subject:
                 "spec": made.spec,
                 "profile": made.profile.value,
             },
+            "unread": [
+                {"reason": x.reason, "path": x.path, "message": x.message}
+                for x in self.unread
+            ],
             "bytesRead": self.bytes_read,
         }
 
@@ -155,6 +163,8 @@ def read_subject(
             limits=settings.limits,
             progress=progress,
         )
+    unread = unread_of(source, checkpoint)
+    warn_of(text, unread)
     return Subject(
         text,
         str(source.ref),
@@ -163,6 +173,7 @@ def read_subject(
         time.perf_counter() - started,
         source if hold else None,
         checkpoint if hold else None,
+        unread,
     )
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pedigree.digests import Digest
@@ -205,6 +205,19 @@ def _hidden(path: str, form: str) -> Remark:
         "its weights were not compared",
         ERROR if form in (SAFETENSORS, GGUF) else WARNING,
     )
+
+
+def unread_formats(paths: Iterable[str]) -> list[Remark]:
+    """Weights that are not read, by the names of all files; hidden ones are not seen.
+
+    Args:
+        paths: Every file of a model.
+    """
+    formats: dict[str, str] = {}
+    for path in paths:
+        if not is_ignored(path) and (found := format_by_name(path)):
+            formats.setdefault(found, path)
+    return _not_read(formats)
 
 
 def _not_read(formats: dict[str, str]) -> list[Remark]:
