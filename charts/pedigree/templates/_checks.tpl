@@ -41,12 +41,31 @@ What values.schema.json cannot say. All problems are collected and reported at o
 
 {{- $kinds := dict ".pub" "PEM public key" ".pem" "PEM certificate" ".identity.json" "JSON identity (issuer, subject)" ".root.json" "trusted_root.json of Sigstore" -}}
 {{- $marks := dict ".pub" "-----BEGIN PUBLIC KEY-----" ".pem" "-----BEGIN CERTIFICATE-----" ".identity.json" "\"issuer\"" ".root.json" "\"certificateAuthorities\"" -}}
+{{- $roots := list -}}
+{{- range $name, $_ := $values.signatures.trust -}}
+{{- if hasSuffix ".root.json" $name -}}
+{{- $roots = append $roots (trimSuffix ".root.json" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- range $name, $content := $values.signatures.trust -}}
 {{- $suffix := regexFind "\\.(pub|pem|identity\\.json|root\\.json)$" $name -}}
 {{- if contains "PRIVATE KEY" $content -}}
 {{- $problems = append $problems (printf "signatures.trust holds a private key as %s, and it is written to a ConfigMap; give the public key or the certificates, and replace that key" $name) -}}
 {{- else if not (contains (get $marks $suffix) $content) -}}
 {{- $problems = append $problems (printf "signatures.trust holds no %s as %s; give the file's content, not its name (--set-file)" (get $kinds $suffix) $name) -}}
+{{- else if eq $suffix ".identity.json" -}}
+{{- $identity := fromJson $content -}}
+{{- $strange := keys (omit $identity "issuer" "subject" "root") | sortAlpha | join ", " -}}
+{{- $named := get $identity "root" | toString -}}
+{{- if hasKey $identity "Error" -}}
+{{- $problems = append $problems (printf "signatures.trust holds no JSON as %s; give such as {\"issuer\": ..., \"subject\": ..., \"root\": ...}" $name) -}}
+{{- else if or $strange (not (hasKey $identity "issuer")) (not (hasKey $identity "subject")) -}}
+{{- $problems = append $problems (printf "signatures.trust holds, as %s, an identity with the members %s, at which operator and webhook would not start; give issuer, subject and, where there are several roots, root" $name (keys $identity | sortAlpha | join ", ")) -}}
+{{- else if and $named (not (has $named $roots)) -}}
+{{- $problems = append $problems (printf "signatures.trust holds, as %s, an identity of the root %q, and no %s.root.json; give that, or name one that is there" $name $named $named) -}}
+{{- else if and (not $named) (ne (len $roots) 1) -}}
+{{- $problems = append $problems (printf "signatures.trust holds, as %s, an identity without a root, and %d NAME.root.json; give one, or say \"root\": NAME in the identity" $name (len $roots)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -109,6 +109,20 @@ def test_other_signers_mean_new_pods(render: Any) -> None:
             {"public.root.json": IDENTITY},
             "signatures.trust holds no trusted_root.json of Sigstore as public.root",
         ),
+        ({"a.identity.json": '{"issuer"'}, "signatures.trust holds no JSON as a.ident"),
+        (
+            {"a.identity.json": '{"issuer": "https://a", "subjekt": "b@c"}'},
+            "an identity with the members issuer, subjekt, at which",
+        ),
+        (
+            {"a.identity.json": '{"issuer": "https://a"}'},
+            "an identity with the members issuer, at which",
+        ),
+        ({"a.identity.json": IDENTITY}, 'the root "public", and no public.root.json'),
+        (
+            {"a.identity.json": '{"issuer": "https://a", "subject": "b@c"}'},
+            "an identity without a root, and 0 NAME.root.json",
+        ),
         (
             {"acme.pub": KEY + "-----BEGIN EC PRIVATE KEY-----\n"},
             "signatures.trust holds a private key as acme.pub",
@@ -121,3 +135,13 @@ def test_what_cannot_be_trusted_stops_the_rendering(
     values = {**VALUES, "signatures": {"trust": trust}}
     with pytest.raises(chart.ChartError, match=told.replace(".", r"\.")):
         chart.render(helm, namespace="pedigree-system", values=values)
+
+
+def test_the_only_root_need_not_be_named(render: Any, tmp_path: Path) -> None:
+    plain = '{"issuer": "https://accounts.example.com", "subject": "anna@example.com"}'
+    trust = {"anna.identity.json": plain, "public.root.json": SIGSTORE}
+    names = {each["metadata"]["name"] for each in _installed(render, trust)}
+    assert "pedigree-trust" in names
+    for name, text in trust.items():
+        (tmp_path / name).write_text(text)
+    assert read_trust(tmp_path).identities[0].root == "public"
