@@ -25,11 +25,12 @@ DEPTH_MAX = 100
 KINDS = frozenset(
     {"ModelDeployment", "ClusterLineagePolicy", "LineagePolicy", "ReferenceModel"}
 )
-_MODEL_FIELDS: Mapping[str, frozenset[str]] = {
+MODEL_FIELDS: Mapping[str, frozenset[str]] = {
     "": frozenset({"name", "role", "source", "expectedDigest", "claims"}),
-    ".source": frozenset({"uri", "huggingFace"}),
+    ".source": frozenset({"uri", "huggingFace", "credentialsSecret"}),
     ".claims": frozenset({"baseModel", "relation", "license"}),
 }
+"""Fields of a model and of its parts, as the CRD has them."""
 
 
 _NO_YAML = (
@@ -90,7 +91,7 @@ def check_model_fields(document: Document) -> None:
     spec = document.obj.get("spec")
     models = spec.get("models") if isinstance(spec, Mapping) else None
     for index, model in enumerate(models if isinstance(models, list) else ()):
-        for part, known in _MODEL_FIELDS.items():
+        for part, known in MODEL_FIELDS.items():
             within = (
                 model.get(part[1:]) if part and isinstance(model, Mapping) else model
             )

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from pedigree.cli import main
+from pedigree.cli.manifests import MODEL_FIELDS
 from pedigree.policy.rules import Policy, load_policy
 
 ROOT = Path(__file__).parents[3]
@@ -135,6 +136,24 @@ def test_a_typo_in_a_deny_list_is_an_error_and_not_an_admission(
     verdict = json.loads(capsys.readouterr().out)["objects"][0]["verdict"]
     assert verdict["reason"] == "PolicyInvalid"
     assert "which names no reference model" in verdict["message"]
+
+
+def test_a_model_with_a_secret_is_read_with_what_whoever_asks_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = yaml.safe_load(example("approved").read_text())["spec"]["models"][0]
+    private = {**source["source"], "credentialsSecret": {"name": "model-store"}}
+    assert gate(changed(tmp_path, "approved", source=private)) == 0
+    assert "LineageVerified" in capsys.readouterr().out
+
+
+def test_the_fields_of_models_are_those_of_the_definition() -> None:
+    crd = yaml.safe_load((ROOT / "crds" / "modeldeployments.yaml").read_text())
+    (version,) = crd["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    model = spec["properties"]["models"]["items"]["properties"]
+    known = {part: set(model[part[1:]]["properties"]) for part in MODEL_FIELDS if part}
+    assert {"": set(model), **known} == MODEL_FIELDS
 
 
 def test_another_digest_than_expected_is_a_denial(
