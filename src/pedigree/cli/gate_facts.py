@@ -14,7 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pedigree import __version__
-from pedigree.errors import ArtifactError, ConfigError, PedigreeError, quote
+from pedigree.errors import (
+    ArtifactError,
+    ConfigError,
+    PedigreeError,
+    SourceError,
+    quote,
+)
 from pedigree.evidence import Evidence, from_object, to_object
 from pedigree.evidence.chat_templates import chat_templates
 from pedigree.examine import ExamineSettings, examine
@@ -161,7 +167,15 @@ class Gatherer:
             raise ConfigError(
                 f"{document.origin}: spec.source {error}", reason="ManifestInvalid"
             ) from error
-        evidence, fingerprint = self._examine(parse(uri))
+        ref = parse(uri)
+        try:
+            evidence, fingerprint = self._examine(ref)
+        except SourceError as error:  # which of them it is, or it reads as the model's
+            what = f"reference model {quote(uri)} of {document.origin} cannot be read"
+            error.message = f"{what}: {error.message}"
+            if ref.scheme is Scheme.FILE and error.reason == "NotFound":
+                error.hint = "say where its folder is here: --mount /PATH=DIR"
+            raise
         if fingerprint is None:
             why = evidence.findings[0].message if evidence.findings else "no weights"
             raise ArtifactError(

@@ -129,6 +129,17 @@ def test_a_model_that_cannot_be_read_gives_no_verdict(
     assert verdict["reason"] == "SourceRefused"
 
 
+def test_a_reference_model_that_is_not_here_is_named_with_what_to_give(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["gate", "-f", str(example("approved")), f"--policy={POLICY}"]
+    assert main([*command, f"--reference-models={REFERENCES}"]) == 3
+    told = capsys.readouterr().err
+    assert "reference model 'file:///models/llama-a' of " in told
+    assert "references.yaml#1 cannot be read: '/models/llama-a' was not" in told
+    assert "--mount /PATH=DIR" in told
+
+
 def test_a_typo_in_a_deny_list_is_an_error_and_not_an_admission(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
