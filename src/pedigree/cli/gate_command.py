@@ -36,7 +36,7 @@ from pedigree.cli.signers import add_trust_options, trust_of
 from pedigree.errors import ConfigError, quote
 from pedigree.evidence import match_to_dict
 from pedigree.policy.subject import NAMESPACE_LABEL
-from pedigree.policy.verdict import Action, Result
+from pedigree.policy.verdict import Action, Reason, Result
 
 if TYPE_CHECKING:
     from pedigree.cli.gate_facts import Gatherer
@@ -358,6 +358,12 @@ def _print(
     if not judged:
         print_lines("the manifests hold no ModelDeployment: nothing was checked")
         return
+    if not references and any(
+        item.verdict.reason is Reason.POLICY_INVALID for item in judged
+    ):
+        print_lines(
+            "hint: give the policies' reference models, --reference-models FILE"
+        )
     print_lines(
         f"{counted(len(judged), 'object')}, {counted(references, 'reference')}, "
         f"{human_bytes(bytes_read)} read, {seconds:.2f} s"

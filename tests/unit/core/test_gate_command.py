@@ -149,6 +149,15 @@ def test_a_typo_in_a_deny_list_is_an_error_and_not_an_admission(
     assert "which names no reference model" in verdict["message"]
 
 
+def test_who_forgot_the_reference_models_is_told_of_the_option(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert gate(example("approved"), references=None) == 3
+    assert "hint: give the policies' reference models" in capsys.readouterr().out
+    assert gate(example("approved")) == 0
+    assert "hint" not in capsys.readouterr().out
+
+
 def test_a_model_with_a_secret_is_read_with_what_whoever_asks_has(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
