@@ -20,7 +20,6 @@ import json
 import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -70,31 +69,20 @@ def check_roots(roots: tuple[SigstoreRoot, ...]) -> None:
     """Make sure, when a process starts, that every root can be used.
 
     Raises:
-        ConfigError: The library is not installed (reason ``ExtraMissing``), or a root
-            is none (reason ``TrustInvalid``).
+        ConfigError: The library is not there as a whole (reason ``ExtraMissing``), or
+            a root is none (reason ``TrustInvalid``).
     """
-    if roots and not installed():
-        raise _missing(roots[0], "which is not installed")
     for root in roots:
         try:
             _verifier(root)
         except ImportError as error:
-            told = f"which cannot be loaded: {_why(error)}"
-            raise _missing(root, told) from error
-
-
-def _missing(root: SigstoreRoot, told: str) -> ConfigError:
-    return ConfigError(
-        f"the root {quote(root.name)} of Sigstore is trusted, and to verify identities "
-        f"needs the extra 'keyless', {told}",
-        reason="ExtraMissing",
-        hint='pip install "pedigree-gate[keyless]"',
-    )
-
-
-def installed() -> bool:
-    """Whether the library is there; loading it would take a third of a second."""
-    return find_spec("sigstore") is not None
+            raise ConfigError(
+                f"the root {quote(root.name)} of Sigstore is trusted, and to verify "
+                "identities needs the extra 'keyless', which cannot be loaded: "
+                f"{_why(error)}",
+                reason="ExtraMissing",
+                hint='pip install "pedigree-gate[keyless]"',
+            ) from error
 
 
 def identity_of(
@@ -116,8 +104,9 @@ def identity_of(
     except ImportError as error:
         raise Worthless(
             SignatureReason.KEYLESS_NOT_SUPPORTED,
-            "was made with an identity by Sigstore, whose library cannot be loaded: "
-            f"{_why(error)}",
+            "was made with an identity by Sigstore, which takes the extra 'keyless' to "
+            f"verify, and that cannot be loaded: {_why(error)}; install it where "
+            "models are read: pip install 'pedigree-gate[keyless]'",
         ) from error
     used, seen = _in_use(root, leaf), _Certified()
     if not any(_issued(leaf, authority) for authority in _authorities(used)):

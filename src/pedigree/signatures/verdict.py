@@ -19,7 +19,7 @@ class SignatureReason(StrEnum):
     UNSUPPORTED = "Unsupported"
     """It is sound as far as it can be read, but needs what is not implemented."""
     KEYLESS_NOT_SUPPORTED = "KeylessNotSupported"
-    """Signed with an identity by Sigstore, and its library is not installed."""
+    """Signed with an identity by Sigstore, and its library is not there."""
     UNTRUSTED = "Untrusted"
     """No trusted key or certificate made it; what it says was not looked at."""
     BAD_SIGNATURE = "BadSignature"

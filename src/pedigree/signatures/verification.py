@@ -12,10 +12,11 @@ what the signer chose to leave out.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -166,14 +167,10 @@ def _key_signer(bundle: Bundle, trust: Trust) -> _Signer:
 
 
 def _certificate_signer(bundle: Bundle, trust: Trust, at: datetime) -> _Signer:
-    try:
+    with _readable():
         leaf, *others = [read_certificate(der) for der in bundle.chain]
         check_purpose(leaf)
         key = signing_key(leaf.public_key())
-    except Unreadable as error:
-        raise Worthless(
-            SignatureReason.UNSUPPORTED, f"cannot be verified: {error}"
-        ) from error
     identity = quote(leaf.subject.rfc4514_string(), _IDENTITY_MAX_CHARS)
     for trusted in trust.authorities:
         if leads_to(trusted.roots, leaf, others, at):
@@ -210,14 +207,9 @@ def _identity_signer(
     # Loading the library takes longer than examining a small model.
     from pedigree.signatures import keyless
 
-    if not keyless.installed():
-        raise Worthless(
-            SignatureReason.KEYLESS_NOT_SUPPORTED,
-            "was made with an identity by Sigstore, which takes the extra 'keyless' to "
-            "verify, and that is not installed; install it where models are read: "
-            "pip install 'pedigree-gate[keyless]'",
-        )
-    leaf, key = _leaf(bundle)
+    with _readable():
+        leaf = read_certificate(bundle.chain[0])
+        key = signing_key(leaf.public_key())
     if leaf.not_valid_before_utc > at:
         raise Worthless(
             SignatureReason.CERTIFICATE_EXPIRED,
@@ -249,11 +241,11 @@ def _identity_signer(
     )
 
 
-def _leaf(bundle: Bundle) -> tuple[x509.Certificate, ec.EllipticCurvePublicKey]:
-    """The signer's certificate and key."""
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What cannot be read of certificates makes a signature that cannot be judged."""
     try:
-        leaf = read_certificate(bundle.chain[0])
-        return leaf, signing_key(leaf.public_key())
+        yield
     except Unreadable as error:
         raise Worthless(
             SignatureReason.UNSUPPORTED, f"cannot be verified: {error}"

@@ -243,13 +243,16 @@ def test_the_reasons_tell_what_is_wrong() -> None:
 def test_without_the_library_the_signature_is_not_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(keyless, "find_spec", lambda name: None)
-    found = _verify(_by())
+    for name in ("sigstore", *sys.modules):
+        if name.partition(".")[0] == "sigstore":
+            monkeypatch.setitem(sys.modules, name, None)
+    other = SigstoreRoot.read("house", b" " + MADE.trusted_root())  # not loaded before
+    found = _verify(_by(), Trust.of([other, _anna()]))
     assert found.reason is SignatureReason.KEYLESS_NOT_SUPPORTED
     assert "extra 'keyless'" in found.message
     assert "pip install 'pedigree-gate[keyless]'" in found.message
     with pytest.raises(ConfigError, match="extra 'keyless'") as caught:
-        keyless.check_roots(TRUST.roots)
+        keyless.check_roots((other,))
     assert caught.value.hint == 'pip install "pedigree-gate[keyless]"'
     keyless.check_roots(())
 
