@@ -15,7 +15,7 @@ Source: behaviour of ``from_pretrained`` in transformers 4 and of PEFT's file na
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pedigree.errors import ArtifactError, quote
 from pedigree.tensors.formats import PYTORCH, SAFETENSORS
@@ -48,14 +48,7 @@ def adapter_remarks(sizes: Mapping[str, int], weights: WeightSet) -> list[Remark
     )
     adapters = sorted(filter(_is_adapter, weights.files))
     if not whole and len(adapters) > 1:
-        raise ArtifactError(
-            f"model has {len(adapters)} adapters, in {quote(adapters)}, wanted one; "
-            "what one of them descends from says nothing of the others",
-            reason="AmbiguousWeights",
-            hint="name one of them: its own folder here, elsewhere a reference such as "
-            "hf://org/repo@revision#folder",
-            path=adapters[1],
-        )
+        raise several_adapters(adapters, "folder", path=adapters[1])
     if not whole or ADAPTER_CONFIG not in sizes:
         return []
     return [
@@ -67,6 +60,37 @@ def adapter_remarks(sizes: Mapping[str, int], weights: WeightSet) -> list[Remark
             WARNING,
         )
     ]
+
+
+def several_adapters(
+    adapters: Sequence[str], place: str, path: str = ""
+) -> ArtifactError:
+    """That a model has adapters only, and which of them is meant cannot be told.
+
+    Args:
+        adapters: What people call them.
+        place: What each has of its own: ``file`` or ``folder``.
+        path: The file that is told of, if it is one.
+    """
+    return ArtifactError(
+        f"model has {len(adapters)} adapters, in {quote(adapters)}, wanted one; "
+        "what one of them descends from says nothing of the others",
+        reason="AmbiguousWeights",
+        hint=name_one(place),
+        path=path,
+    )
+
+
+def name_one(place: str) -> str:
+    """What to do where a place has several models: a hint.
+
+    Args:
+        place: What each has of its own: ``file`` or ``folder``.
+    """
+    return (
+        f"name one of them: its own {place} here, elsewhere a reference such as "
+        f"hf://org/repo@revision#{place}"
+    )
 
 
 def _is_adapter(path: str) -> bool:

@@ -16,9 +16,10 @@ vectors) of llama.cpp, what they write and read; no text of theirs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from pedigree.errors import ArtifactError, quote
+from pedigree.tensors.adapter_files import several_adapters
 from pedigree.tensors.gguf_header import GgufHeader
 
 LOOKED_MAX = 16
@@ -37,11 +38,16 @@ beyond of 128."""
 def is_adapter(header: GgufHeader) -> bool:
     """Whether a file holds an adapter or a control vector, and nothing else."""
     names = [tensor.name for tensor in header.tensors]
-    if names and all(map(_DIRECTION.fullmatch, names)):
+    if _are_directions(names):
         return True
     return any(map(_FACTOR.fullmatch, names)) and all(
         _FACTOR.fullmatch(name) or _NORM.fullmatch(name) for name in names
     )
+
+
+def _are_directions(names: Sequence[str]) -> bool:
+    """Whether these are the tensors of a control vector."""
+    return bool(names) and all(map(_DIRECTION.fullmatch, names))
 
 
 def check_kind(header: GgufHeader, path: str) -> None:
@@ -52,10 +58,8 @@ def check_kind(header: GgufHeader, path: str) -> None:
             (``NoReadableWeights``).
     """
     kind = header.scalars.get("adapter.type")
-    names = [tensor.name for tensor in header.tensors]
-    if header.scalars.get("general.architecture") == "controlvector" or (
-        names and all(map(_DIRECTION.fullmatch, names))
-    ):
+    named = header.scalars.get("general.architecture") == "controlvector"
+    if named or _are_directions([tensor.name for tensor in header.tensors]):
         what = "a control vector, which is added to what layers write"
     elif header.scalars.get("general.type") == "adapter" and kind != "lora":
         told = "of no stated kind" if kind is None else f"of the kind {quote(kind, 32)}"
@@ -97,13 +101,7 @@ def without_adapters(
         if len(whole) > 1:
             return dict(models)
     if not whole:
-        raise ArtifactError(
-            f"model has {len(models)} adapters, in {quote(list(models))}, wanted one; "
-            "what one of them descends from says nothing of the others",
-            reason="AmbiguousWeights",
-            hint="name one of them: its own file here, elsewhere a reference such as "
-            "hf://org/repo@revision#file",
-        )
+        raise several_adapters(list(models), "file")
     return whole
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pedigree.errors import ArtifactError, quote
 from pedigree.limits import Limits
 from pedigree.ranges import ModelSource, RangeSource
+from pedigree.tensors.adapter_files import name_one
 from pedigree.tensors.formats import GGUF, format_by_name
 from pedigree.tensors.gguf_adapters import (
     check_kind,
@@ -157,8 +158,7 @@ def _choose(
             f"model has {len(models)} different GGUF models, {quote(list(models))}, "
             "wanted one",
             reason="AmbiguousWeights",
-            hint="name one of them: its own file here, elsewhere a reference such as "
-            "hf://org/repo@revision#file",
+            hint=name_one("file"),
         )
     paths = next(iter(models.values()))
     split = _SPLIT.fullmatch(paths[0])
