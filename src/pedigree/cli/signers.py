@@ -78,9 +78,8 @@ def told(item: Signature) -> str:
     """One signature in one line."""
     by = f" by {item.signer}" if item.signer else ""
     how = f" ({item.method})" if item.method else ""
-    text = f"{item.reason}{by}{how}: {item.path}"
-    if item.message and not item.valid:
-        text = f"{item.reason}{by}{how}: {item.message}"
+    told_of = item.path if item.valid else item.message or item.path
+    text = f"{item.reason}{by}{how}: {told_of}"
     for what, names, count in (
         ("does not cover", item.unsigned, item.unsigned_files),
         ("leaves out", item.ignored, item.ignored_files),

@@ -24,6 +24,10 @@ from pedigree.sources.settings import SourceSettings
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _ENDPOINTS = "AWS_ENDPOINT_URL, GOOGLE_BASE_URL or AZURE_STORAGE_ENDPOINT"
+GIVE_CREDENTIALS = (
+    "give the store's credentials: as variables, or in the Secret that "
+    "credentialsSecret names"
+)
 _ALLOWED = "have the host allowed: in the cluster by operator.privateHosts"
 _STATUS = re.compile(r"non-2xx status code: ([1-5]\d\d)\b")
 
@@ -138,8 +142,7 @@ def _bad_credentials(name: str, wanted: str) -> NoReturn:
     raise SourceRefused(
         f"credentials give no usable {name}, wanted {wanted}",
         reason="BadCredentials",
-        hint="give the store's credentials: as variables, or in the Secret that "
-        "credentialsSecret names",
+        hint=GIVE_CREDENTIALS,
     )
 
 

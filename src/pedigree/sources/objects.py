@@ -8,9 +8,9 @@ overwritten meanwhile is noticed instead of read half old, half new.
 
 Credentials come from the settings only; see :mod:`pedigree.sources.buckets`.
 
-S3 is tested against a gateway that others wrote, Google and Azure against servers of
-our own that speak as they do; Azure was once run against its vendor's emulator.
-obstore follows redirects; only the first address is judged.
+S3 and Google are tested against servers that others wrote, Google and Azure against
+servers of our own that speak as they do; Azure was once run against its vendor's
+emulator.  obstore follows redirects; only the first address is judged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ from pedigree.digests import json_digest
 from pedigree.errors import SourceRefused, SourceUnavailable, quote
 from pedigree.ranges import FileEntry, Usage
 from pedigree.refs import ModelRef, Scheme
-from pedigree.sources.buckets import check_endpoint, failure_of, store_config
+from pedigree.sources.buckets import (
+    GIVE_CREDENTIALS,
+    check_endpoint,
+    failure_of,
+    store_config,
+)
 from pedigree.sources.settings import SourceSettings
 from pedigree.sources.spans import SPAN_MAX_BYTES, FarFile, Meter
 
@@ -139,8 +144,7 @@ def _store(ref: ModelRef, settings: SourceSettings) -> Any:
         raise SourceRefused(
             f"credentials given for {quote(str(ref))} are none that its store has",
             reason="BadCredentials",
-            hint="give the store's credentials: as variables, or in the Secret that "
-            f"credentialsSecret names; {wanted}",
+            hint=f"{GIVE_CREDENTIALS}; {wanted}",
         ) from None
 
 
