@@ -16,7 +16,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+import made_models
 
 LARGE_BYTES = 1_000
 """Files from this size on are stored as the Hub stores LFS files."""
@@ -99,6 +104,21 @@ def serve(hub: SimulatedHub) -> Iterator[SimulatedHub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def serve_commands(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SimulatedHub]:
+    """A Hub with one model, for commands in this process, with nothing kept yet."""
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "PEDIGREE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    model = made_models.write(folder / "m", made_models.llama(5))
+    with serve(SimulatedHub()) as served:
+        served.commit({path.name: path.read_bytes() for path in model.iterdir()})
+        monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
+        monkeypatch.setenv("HF_HUB_CACHE", str(folder / "hub"))
+        yield served
 
 
 class _Server(ThreadingHTTPServer):

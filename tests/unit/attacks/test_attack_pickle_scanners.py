@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import io
 import pickle
-import tarfile
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 
 import made_models
 import made_torch as made
+from artifact_world.tar import tar_of
 from artifact_world.weights import matrix, weights
 from pedigree import refs
 from pedigree.errors import ArtifactError, PedigreeError
@@ -168,14 +168,9 @@ def test_cve_2025_32434_a_script_archive_is_refused(tmp_path: Path) -> None:
 
 
 def test_cve_2025_32434_an_old_tar_checkpoint_is_refused(tmp_path: Path) -> None:
-    target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w") as opened:
-        for name in ("sys_info", "pickle", "storages", "tensors"):
-            data = pickle.dumps({}, 2)
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            opened.addfile(info, io.BytesIO(data))
-    assert _reason(tmp_path, target.getvalue()) == "LegacyPickle"
+    names = ("sys_info", "pickle", "storages", "tensors")
+    content = tar_of(*((name, pickle.dumps({}, 2)) for name in names))
+    assert _reason(tmp_path, content) == "LegacyPickle"
 
 
 def test_cve_2025_1944_two_names_of_one_member_are_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import made_models
-from artifact_world.hub import Fault, SimulatedHub, serve
+from artifact_world.hub import Fault, SimulatedHub, serve_commands
 from pedigree.cli import main
 from pedigree.cli.far import usage_words
 from pedigree.errors import ConfigError
@@ -30,13 +30,7 @@ SERVED = "file:///models/llama-a.sft"
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedHub]:
-    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "PEDIGREE_CACHE"):
-        monkeypatch.delenv(name, raising=False)
-    folder = made_models.write(tmp_path / "m", made_models.llama(5))
-    with serve(SimulatedHub()) as served:
-        served.commit({path.name: path.read_bytes() for path in folder.iterdir()})
-        monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
-        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    with serve_commands(tmp_path, monkeypatch) as served:
         yield served
 
 

@@ -14,20 +14,14 @@ from pathlib import Path
 import pytest
 
 import made_models
-from artifact_world.hub import SimulatedHub, serve
+from artifact_world.hub import SimulatedHub, serve, serve_commands
 from pedigree.cli import main
 from pedigree.cli.passing import passing_cache
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedHub]:
-    """A Hub with one model, for commands in this process without a cache."""
-    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "PEDIGREE_CACHE"):
-        monkeypatch.delenv(name, raising=False)
-    folder = made_models.write(tmp_path / "m", made_models.llama(5))
-    with serve(SimulatedHub()) as served:
-        served.commit({path.name: path.read_bytes() for path in folder.iterdir()})
-        monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
+    with serve_commands(tmp_path, monkeypatch) as served:
         yield served
 
 

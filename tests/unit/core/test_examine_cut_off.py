@@ -7,8 +7,6 @@ The Hub is in the neighbour that kills processes too.
 from __future__ import annotations
 
 import gzip
-import io
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ import pytest
 import made_models
 from artifact_world import azure, gcs, registry, web
 from artifact_world.cut import Network, between
+from artifact_world.tar import tar_of
 from pedigree.digests import Digest
 from pedigree.errors import SourceUnavailable
 from pedigree.evidence import to_spec
@@ -87,13 +86,7 @@ def _web(files: Files, lengths: bool) -> Iterator[_Place]:
 
 
 def _packed(files: Files) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return gzip.compress(out.getvalue(), mtime=0)
+    return gzip.compress(tar_of(*files.items()), mtime=0)
 
 
 @contextmanager

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import gzip
-import io
-import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from artifact_world import registry as registries
 from artifact_world import web as webs
 from artifact_world.hub import Fault, SimulatedHub, serve
+from artifact_world.tar import tar_of
 from pedigree.errors import ArtifactError, ConfigError, SourceError
 from pedigree.limits import Limits
 from pedigree.ranges import ModelSource
@@ -178,13 +177,7 @@ def test_a_file_with_a_modification_time_alone_is_not_kept(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_layer_of_a_registry_is_fetched_once(tmp_path: Path, packed: bool) -> None:
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as archive:
-        for name, body in FILES.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(body)
-            archive.addfile(info, io.BytesIO(body))
-    kind, data = "application/vnd.cncf.model.weight.v1.tar", made.getvalue()
+    kind, data = "application/vnd.cncf.model.weight.v1.tar", tar_of(*FILES.items())
     if packed:
         kind, data = kind + "+gzip", gzip.compress(data)
     settings = SourceSettings(

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifact_world.registry import TAR, Registry, digest_of, serve
+from artifact_world.tar import tar_of
 from artifact_world.weights import matrix, weights
 from pedigree import refs
 from pedigree.errors import ArtifactError, PedigreeError, SourceError
@@ -60,16 +61,6 @@ def _reason(registry: Registry, at: str = ":v1", **changes: object) -> str:
     with pytest.raises(PedigreeError) as caught:
         _open(registry, at, **changes).open("model.safetensors").read(10, 100)
     return caught.value.reason
-
-
-def _tar(*files: tuple[str, bytes], kind: int = tarfile.PAX_FORMAT) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=kind) as archive:
-        for name, content in files:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return out.getvalue()
 
 
 def test_raw_layers_are_files_with_digests(registry: Registry) -> None:
@@ -206,7 +197,7 @@ def test_files_within_a_tar_layer_are_read_by_ranges(
 ) -> None:
     long = "deep/" * 40 + "ü.bin"
     files = [("./model.safetensors", WEIGHTS), ("config.json", b"{}"), (long, b"abc")]
-    registry.push([registry.layer(_tar(*files, kind=kind), TAR)])
+    registry.push([registry.layer(tar_of(*files, kind=kind), TAR)])
     source = _open(registry)
     assert {it.path: it.size for it in source.files()} == {
         "model.safetensors": len(WEIGHTS),
@@ -229,7 +220,7 @@ def test_files_within_a_tar_layer_are_read_by_ranges(
 def test_tar_members_that_leave_the_model_are_refused(
     registry: Registry, files: list[tuple[str, bytes]], reason: str
 ) -> None:
-    registry.push([registry.layer(_tar(*files), TAR)])
+    registry.push([registry.layer(tar_of(*files), TAR)])
     assert _reason(registry) == reason
 
 
@@ -245,7 +236,7 @@ def test_links_in_a_tar_layer_are_refused(registry: Registry) -> None:
 
 @given(st.integers(0, 2047), st.integers(0, 255), st.integers(0, 4096))
 def test_any_archive_gives_members_or_an_error(at: int, byte: int, end: int) -> None:
-    data = bytearray(_tar(("a" * 120, b"123"), ("b", b"4" * 600)))
+    data = bytearray(tar_of(("a" * 120, b"123"), ("b", b"4" * 600)))
     data[at] = byte
     kept = bytes(data[:end])
     try:
