@@ -28,9 +28,15 @@ from made_sigstore_attacks import (
 )
 from pedigree.errors import ConfigError
 from pedigree.signatures import keyless
+from pedigree.signatures.bundle import Bundle, read_bundle
+from pedigree.signatures.keys import read_certificate
 from pedigree.signatures.trust import Trust
 from pedigree.signatures.trusted import SigstoreRoot, TrustedIdentity, TrustedKey
-from pedigree.signatures.verdict import SignatureReason, SignatureVerdict
+from pedigree.signatures.verdict import (
+    SignatureReason,
+    SignatureVerdict,
+    Worthless,
+)
 from pedigree.signatures.verification import verify
 
 DATA = Path(__file__).parents[2] / "data" / "oms"
@@ -347,6 +353,20 @@ def test_newer_logs_and_time_stamps_are_no_way_in(name: str) -> None:
 
 def test_newer_logs_and_time_stamps_are_understood() -> None:
     assert _verify(_by(rekor=2)).signer == "anna"
+
+
+def _leaf_of(bundle: Bundle) -> x509.Certificate:
+    return read_certificate(bundle.chain[0])
+
+
+def test_what_one_reader_takes_for_another_thing_than_the_other_is_worthless() -> None:
+    data, other = _by(), MADE.sign(PAYLOAD + b" ", **USES)
+    mine, theirs = read_bundle(data, "model.sig"), read_bundle(other, "model.sig")
+    assert keyless.identity_of(data, mine, _leaf_of(mine), ROOT).subject == ANNA
+    for bundle, leaf in ((theirs, mine), (mine, theirs)):
+        with pytest.raises(Worthless, match="read in two ways") as caught:
+            keyless.identity_of(data, bundle, _leaf_of(leaf), ROOT)
+        assert caught.value.reason is SignatureReason.MALFORMED
 
 
 def test_keys_and_identities_are_verified_beside_each_other() -> None:
